@@ -1,0 +1,267 @@
+"""The plugin contract: what a domain brings to seqtutor.
+
+A domain is one object that subclasses :class:`Domain`. It never imports torch; everything it exchanges with the core is
+text, tokens (strings) and plain numbers. ``examples/peptide_domain.py`` is a complete one in about thirty lines, and
+:func:`seqtutor.conformance.check_domain` tells whether yours keeps its promises.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+API_VERSION = 1
+
+
+class SeqtutorError(Exception):
+    """Something that could not be finished, in one line for the user. The command line exits 1."""
+
+    exit_code = 1
+
+
+class UsageError(SeqtutorError):
+    """Something was asked for in the wrong way, in one line for the user. The command line exits 2."""
+
+    exit_code = 2
+
+
+class UnknownToken(UsageError):
+    """A text holds a symbol outside the vocabulary. ``position`` counts characters from 0."""
+
+    def __init__(self, symbol: str, position: int, text: str, tokens: Sequence[str]):
+        self.symbol, self.position, self.text = symbol, position, text
+        shown = " ".join(tokens) if len(tokens) <= 40 else " ".join(tokens[:40]) + f" … ({len(tokens)} in all)"
+        super().__init__(f"unknown token {symbol!r} at position {position} of {text!r}; the vocabulary is: {shown}")
+
+    def __reduce__(self) -> tuple[Any, ...]:  # so that it crosses process boundaries
+        return (_unknown_token, (self.symbol, self.position, self.text, str(self)))
+
+
+def _unknown_token(symbol: str, position: int, text: str, message: str) -> UnknownToken:
+    error = UnknownToken(symbol, position, text, ())
+    error.args = (message,)
+    return error
+
+
+def nearest(name: str, known: Iterable[str], what: str) -> UsageError:
+    """The error for an unknown ``name``: says what was given, the nearest known name and all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return UsageError(f"unknown {what} {name!r}{hint} (known: {', '.join(names) or 'none'})")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One place where a text breaks a rule, in words a user can act on.
+
+    ``start`` and ``end`` are token positions (end exclusive); ``severity`` runs from 0 (remark) to 100 (unusable).
+    """
+
+    rule: str
+    start: int
+    end: int
+    severity: float
+    words: str
+    fix: str = ""
+
+
+StepScore = Callable[[Sequence[Sequence[str]]], Sequence[Sequence[float]]]
+EndScore = Callable[[Sequence[str]], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A number for a sequence. ``nan`` means that it could not be scored, which is not zero.
+
+    An *end* rule takes a batch of texts and returns one float each. A *step* rule takes a batch of token lists and
+    returns one float a token. ``low`` and ``high`` bound every score; ``cost`` tells the scheduler what to cache.
+    """
+
+    name: str
+    about: str
+    score: EndScore | StepScore
+    when: Literal["end", "step"] = "end"
+    low: float = -math.inf
+    high: float = math.inf
+    cost: Literal["fast", "slow"] = "fast"
+    explain: Callable[[str], Sequence[Finding]] | None = None
+
+    def __call__(self, batch: Sequence[Any]) -> Sequence[Any]:
+        return self.score(batch)
+
+
+@dataclass(frozen=True)
+class RuleFamily:
+    """Rules with one argument, written ``name(argument)``: ``match(c1ccccc1)``, ``similarity(CCO)``."""
+
+    name: str
+    about: str
+    argument: str
+    make: Callable[[str], Rule]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A text column of a score table (a scaffold, the names of alerts): one string for each text of a batch."""
+
+    name: str
+    about: str
+    values: Callable[[Sequence[str]], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Option:
+    """A choice a domain offers to `seqtutor generate` (``key``, ``meter``); it reaches :meth:`Domain.grammar`."""
+
+    name: str
+    about: str
+    default: Any = None
+    type: type = str
+    choices: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """A finite automaton over token ids: which token may follow, at the cost of one gather.
+
+    ``next_state``: int32 [states, vocabulary]; the state after a token, −1 where the token is forbidden. Columns are
+    the ids of :class:`seqtutor.vocabulary.Vocabulary` (0 pad, 1 bos, 2 eos, then the domain's tokens in order); a
+    non-negative eos entry means that the text may end in that state. From every state that can be reached the end can
+    be reached too. ``start`` is the state before the first token.
+    """
+
+    next_state: NDArray[np.int32]
+    start: int = 0
+
+
+@dataclass
+class Table:
+    """Texts with their columns, row by row in the same order; what exporters and the command line pass around."""
+
+    texts: list[str]
+    columns: dict[str, list[Any]] = field(default_factory=dict)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One ``{column: value}`` a row."""
+        for i in range(len(self.texts)):
+            yield {name: values[i] for name, values in self.columns.items()}
+
+
+Exporter = Callable[[Table, Path], None]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A named set of training texts. ``path()`` finds its file or says in one line how to get it.
+
+    ``read(path)`` yields raw texts as they stand in the file; :meth:`Domain.standardise` then cleans each of them.
+    """
+
+    name: str
+    about: str
+    licence: str
+    path: Callable[[], Path]
+    read: Callable[[Path], Iterator[str]]
+
+
+class Domain(ABC):
+    """Tokens, corpus and rules of one kind of sequence. Only ``name``, ``tokens``, ``split`` and ``canonical`` are
+    required; every other member has a default that means "nothing special here"."""
+
+    api_version: int = API_VERSION
+    name: str
+    #: one line for `seqtutor domains`
+    about: str = ""
+    #: every token that a prior of this domain knows unless its corpus says otherwise
+    tokens: Sequence[str]
+    rules: Sequence[Rule] = ()
+    families: Sequence[RuleFamily] = ()
+    columns: Sequence[Column] = ()
+    #: the columns that a user wants to see first: names of rules or columns
+    describe: Sequence[str] = ()
+    #: named objectives: rule names with weights (grows transforms with the tutor)
+    presets: Mapping[str, Mapping[str, float]] = {}
+    options: Sequence[Option] = ()
+    corpora: Mapping[str, Corpus] = {}
+    #: by lower-case file suffix, e.g. ".sdf"; CSV and JSON are the core's and work for every domain
+    exporters: Mapping[str, Exporter] = {}
+
+    @abstractmethod
+    def split(self, text: str) -> list[str]:
+        """The tokens of ``text``; ``join(split(text)) == text``. Raises :class:`UnknownToken` at a symbol that no
+        vocabulary of the domain could hold; a token merely missing from ``tokens`` is the vocabulary's to refuse."""
+
+    @abstractmethod
+    def canonical(self, text: str) -> str | None:
+        """The one spelling of the thing that ``text`` stands for, or None when it stands for nothing."""
+
+    def join(self, tokens: Sequence[str]) -> str:
+        """The text of a token list."""
+        return "".join(tokens)
+
+    def valid(self, text: str) -> bool:
+        """Whether ``text`` stands for something."""
+        return self.canonical(text) is not None
+
+    def why_invalid(self, text: str) -> str:
+        """Why ``text`` stands for nothing, in a few words."""
+        return f"not a valid text of the domain {self.name!r}"
+
+    def standardise(self, text: str) -> str | None:
+        """``text`` as a training example (salts off, one spelling, …), or None to leave it out of the corpus."""
+        return self.canonical(text)
+
+    def grammar(self, vocabulary: Sequence[str], **options: Any) -> Grammar | None:
+        """The automaton that every sample must follow under ``options``, or None for no constraint. ``vocabulary``
+        is the model's token list, specials included: column i of the automaton is token i."""
+        return None
+
+    def variants(self, text: str, n: int, rng: Random) -> list[str]:
+        """Up to ``n`` other spellings of the same thing; ``canonical`` of each equals ``canonical(text)``."""
+        return []
+
+    def edits(self, texts: Sequence[str], n: int, rng: Random) -> list[str]:
+        """Up to ``n`` neighbours of the good sequences ``texts``."""
+        return []
+
+    def read_file(self, path: Path, column: str | None = None) -> Iterator[str]:
+        """Raw texts of a user's file; by default one text a line."""
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                if line.strip():
+                    yield line.strip()
+
+    # -- resolved here once, the same for every domain ---------------------------------------------------------
+
+    def rule(self, spec: str) -> Rule:
+        """The rule called ``spec``, or ``family(argument)``. Raises :class:`UsageError` with the nearest name."""
+        for rule in self.rules:
+            if rule.name == spec:
+                return rule
+        called = re.fullmatch(r"(\w+)\((.*)\)", spec, flags=re.DOTALL)
+        for family in self.families:
+            if called and family.name == called[1]:
+                return family.make(called[2])
+        names = [rule.name for rule in self.rules] + [f"{f.name}({f.argument})" for f in self.families]
+        raise nearest(spec, names, f"rule of {self.name}")
+
+    def corpus(self, name: str, column: str | None = None) -> Corpus:
+        """The corpus called ``name``, or one read from the file of that name (``column``: for files with columns)."""
+        if name in self.corpora:
+            return self.corpora[name]
+        path = Path(name)
+        if not path.exists() and path.suffix == "" and "/" not in name:
+            raise nearest(name, self.corpora, f"corpus of {self.name} (and there is no such file)")
+        return Corpus(path.name, f"the file {path.name}", "the user's own", lambda: path,
+                      lambda p: self.read_file(p, column))
