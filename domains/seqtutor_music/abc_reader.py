@@ -9,57 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
 
 from seqtutor.domain import SeqtutorError, UsageError
-from seqtutor_music.abc_repeats import Measure, unfold
+
 from seqtutor_music.keys import LETTERS, WHITE, Key, find_mode
 from seqtutor_music.meter import Meter, parse_meter
+from seqtutor_music.repeats import Measure
+from seqtutor_music.tune import Event, Tune
 
 MAX_DURATION = 64  # whole notes in one note: more is a misprint, and an attack on memory
-
-
-@dataclass
-class Event:
-    """A note (``pitch``: MIDI number) or rest (None) of ``duration`` whole notes; ``tied`` to the next note."""
-
-    pitch: int | None
-    duration: Fraction
-    tied: bool = False
-
-
-@dataclass
-class AbcTune:
-    """One tune as written: its first key and metre, and its measures. ``changes``: key or metre changes inside."""
-
-    title: str = ""
-    number: str = ""
-    key: Key | None = None
-    meter: Meter | None = None
-    tempo: float | None = None
-    measures: list[Measure[Event]] = field(default_factory=list)
-    meter_changes: int = 0
-
-    def events(self, repeats: bool = True) -> tuple[list[Event], list[Fraction]]:
-        """The events as played, ties joined, and the times of the bar lines passed (whole notes).
-
-        With ``repeats`` false every section is played once, with its last ending.
-        """
-        events: list[Event] = []
-        lines: list[Fraction] = []
-        now = Fraction(0)
-        for measure in unfold(self.measures, repeats):
-            for event in measure.items:
-                now += event.duration
-                last = events[-1] if events else None
-                if last and last.tied and last.pitch == event.pitch:
-                    last.duration += event.duration
-                    last.tied = event.tied
-                else:
-                    events.append(Event(event.pitch, event.duration, event.tied))
-            lines.append(now)
-        return events, lines
 
 
 _TOKEN = re.compile(r"""
@@ -81,7 +40,7 @@ _TIMES = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}
 class _Reader:
     """The state of reading one tune's body."""
 
-    def __init__(self, tune: AbcTune, unit: Fraction | None):
+    def __init__(self, tune: Tune, unit: Fraction | None):
         self.tune, self.fixed_unit = tune, unit
         self.signature: dict[str, int] = {}
         self.accidentals: dict[str, int] = {}
@@ -215,16 +174,16 @@ class _Reader:
             self.tune.measures.append(self.measure)
 
 
-def read_tunes(text: str) -> Iterator[AbcTune]:
+def read_tunes(text: str) -> Iterator[Tune]:
     """Every tune of ABC ``text`` (first voice only), in order. Raises SeqtutorError at a tune that cannot be read."""
     for part in re.split(r"(?m)^(?=X:)", text.replace("\r\n", "\n").replace("\r", "\n")):
         if re.search(r"(?m)^K:", part):
             yield read_tune(part)
 
 
-def read_tune(text: str) -> AbcTune:
+def read_tune(text: str) -> Tune:
     """One tune from its X: field (or first header field) on."""
-    tune = AbcTune()
+    tune = Tune()
     reader = _Reader(tune, None)
     header, voice, skipping = True, "", False
     for line in re.sub(r"\\[ \t]*(%.*)?\n", "", text).split("\n"):

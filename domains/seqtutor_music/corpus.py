@@ -11,9 +11,10 @@ from pathlib import Path
 from seqtutor.corpus import cache_folder
 from seqtutor.domain import Corpus, SeqtutorError, UsageError
 from seqtutor.files import atomic
+
 from seqtutor_music import tokens
-from seqtutor_music.abc_melody import melody_of
 from seqtutor_music.abc_reader import read_tune
+from seqtutor_music.gridding import melody_of
 from seqtutor_music.keys import Key
 from seqtutor_music.melody import Melody
 
@@ -27,7 +28,7 @@ BOOKS = {
 MUSIC21 = "music21==10.5.1"
 LICENCE = ("18th- and 19th-century prints; transcriptions by Jack Campin (Aird), John Chambers and others (O'Neill, "
            "Ryan), distributed with music21 by their makers' permission; read from there, never copied")
-VERSION = "1"  # of everything that standardise depends on
+VERSION = "2"  # of everything that standardise depends on
 ALIGNED = 0.8  # of a tune's bar lines must stand where full bars put them
 RECAST = "%%recast "
 #: modes that the books hardly use, each learnt from tunes in the mode whose scale is nearest, moved step by step

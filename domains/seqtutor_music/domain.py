@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from seqtutor.domain import Corpus, Domain, Grammar
+from seqtutor.domain import Domain, Grammar
+
 from seqtutor_music import corpus, grammar, tokens
 from seqtutor_music.families import families
 

@@ -1,24 +1,24 @@
 """The finite automaton behind every sample: bars are full, holds follow notes, the end is a bar line.
 
 States are numbered start, one after each metre, one after each metre and mode, one after the end, and then for every
-metre a block [bars left 0…n, position 0…bar, sounding 0/1]; "bars left 0" is the upbeat, whose bar line may still name any length.
+metre a block [count, place 0…bar + 1, sounding 0/1]. Count 0 is the upbeat, the others are what can stand behind a bar
+line; the place after the full bar is that behind its bar line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-
 from seqtutor.domain import Grammar, UsageError
 from seqtutor.vocabulary import EOS
+
 from seqtutor_music.keys import MODES, find_mode
 from seqtutor_music.meter import parse_meter
-from seqtutor_music.tokens import (BARS, END, HIGH, HOLD, LOW, MAX_BARS, METERS, PITCH_OF, PITCHES, REST, UPBEATS,
-                                   check_meter)
+from seqtutor_music.tokens import (BAR, END, HIGH, HOLD, LOW, MAX_BARS, METERS, PITCH_OF, PITCHES, REST,
+                                   check_meter, left_token)
 
 
 @dataclass(frozen=True)
@@ -55,53 +55,54 @@ def build(vocabulary: tuple[str, ...], form: Form = Form()) -> Grammar:
     form = form.checked()
     column = {token: i for i, token in enumerate(vocabulary)}
     meters = [form.meter] if form.meter else [m for m in METERS if m in column]
-    modes = [column[form.mode]] if form.mode else _columns(column, MODES)
-    most = form.bars or MAX_BARS
-    sizes = [(most + 1) * (parse_meter(m).steps + 1) * 2 for m in meters]
+    modes = [column[form.mode]] if form.mode else [column[mode] for mode in MODES if mode in column]
+    counts = _counts(form.bars)
     first = 2 + 2 * len(meters)
-    table = np.full((first + sum(sizes), len(vocabulary)), -1, dtype=np.int32)
     finished = 1 + 2 * len(meters)
+    sizes = [(len(counts) + 1) * (parse_meter(m).steps + 2) * 2 for m in meters]
+    table = np.full((first + sum(sizes), len(vocabulary)), -1, dtype=np.int32)
     table[finished, EOS] = finished
     for i, name in enumerate(meters):
         table[0, column[name]] = 1 + i
         table[1 + i, modes] = 1 + len(meters) + i
         base, steps = first + sum(sizes[:i]), parse_meter(name).steps
-        block = base + np.arange(sizes[i], dtype=np.int32).reshape(most + 1, steps + 1, 2)
+        block = base + np.arange(sizes[i], dtype=np.int32).reshape(len(counts) + 1, steps + 2, 2)
         _fill(table, block, column, form, finished)
         begin = table[1 + len(meters) + i]
         if form.upbeat in (None, 0):
-            _lines(begin, block[:, 0, 0], column, form)
+            begin[column[BAR]] = block[0, -1, 0]
         for upbeat in range(1, steps):
             if form.upbeat in (None, upbeat) and f"^{upbeat}" in column:
-                begin[column[UPBEATS[upbeat - 1]]] = block[0, steps - upbeat, 0]
+                begin[column[f"^{upbeat}"]] = block[0, steps - upbeat, 0]
     return Grammar(table)
+
+
+def _counts(bars: int | None) -> list[tuple[str, list[int]]]:
+    """What can stand behind a bar line: [0] the upbeat, then (token, the entries that may follow it)."""
+    if bars:
+        return [(left_token(bars - i), [i + 2]) for i in range(bars - 1)] + [("1", [])]
+    last = [(str(n), [9 - n + 1] if n > 1 else []) for n in range(8, 0, -1)]  # entries 1…8
+    return last + [(f"{n}+", [8 + 9 - n + 1] if n > 1 else [9, 1]) for n in range(8, 0, -1)]  # entries 9…16
 
 
 def _fill(table: NDArray[np.int32], block: NDArray[np.int32], column: dict[str, int], form: Form,
           finished: int) -> None:
-    """The transitions inside one metre's ``block`` of states [bars left, position, sounding]."""
+    """The transitions inside one metre's ``block`` of states [entry of the count, place, sounding]; the last two
+    places are the full bar and the state behind its bar line, where the next count stands."""
+    counts = _counts(form.bars)
     pitches = [column[name] for name in PITCHES if name in column and form.low <= PITCH_OF[name] <= form.high]
-    before, after = block[:, :-1], block[:, 1:]
+    before, after = block[:, :-2], block[:, 1:-1]
     for pitch in pitches:
         table[before, pitch] = after[:, :, 1:]
     table[before, column[REST]] = after[:, :, :1]
     table[before[:, :, 1], column[HOLD]] = after[:, :, 1]
-    full = block[:, -1]  # [bars left, sounding]
-    for left in range(2, len(block)):
-        if f"|{left - 1}" in column:
-            table[full[left], column[f"|{left - 1}"]] = block[left - 1, 0]
-    table[full[1], column[END]] = finished
-    for sounding in (0, 1):
-        _lines(table[full[0, sounding]], block[:, 0, sounding], column, form)
-
-
-def _lines(row: NDArray[np.int32], states: NDArray[np.int32], column: dict[str, int], form: Form) -> None:
-    """The first bar line, which says how many bars there will be."""
-    for left in [form.bars] if form.bars else range(1, len(states)):
-        if BARS[left - 1] in column:
-            row[column[BARS[left - 1]]] = states[left]
-
-
-def _columns(column: dict[str, int], names: Sequence[str]) -> list[int]:
-    return [column[name] for name in names if name in column]
-
+    first = [1] if form.bars else list(range(1, len(counts) + 1))
+    for entry, follows in enumerate([first, *(follows for _, follows in counts)]):
+        for sounding in (0, 1):
+            if not follows:
+                table[block[entry, -2, sounding], column[END]] = finished
+                continue
+            table[block[entry, -2, sounding], column[BAR]] = block[entry, -1, sounding]
+            for n in follows:
+                if counts[n - 1][0] in column:
+                    table[block[entry, -1, sounding], column[counts[n - 1][0]]] = block[n, 0, sounding]

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
 from seqtutor.domain import Finding
+
 from seqtutor_music.keys import pitch_name
 from seqtutor_music.melody import Melody
 from seqtutor_music.note_table import Bools, NoteTable

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
 from seqtutor.domain import nearest
+
 from seqtutor_music import rules_form, rules_line, rules_rhythm, rules_tonal
 from seqtutor_music.melody import Melody
 from seqtutor_music.note_table import NoteTable

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor_music.keys import MODES, WHITE
-from seqtutor_music.tokens import BARS, END, HOLD, LOW, METERS, PITCH_OF, REST, UPBEATS
+from seqtutor_music.tokens import BAR, END, HOLD, LEFT, LOW, METERS, PITCH_OF, REST, UPBEATS
 
 Classes = NDArray[np.int64]
 Rewards = NDArray[np.float64]
@@ -249,7 +249,7 @@ def _interval_counts(x: Classes) -> dict[str, NDArray[np.int64]]:
 
 #: token → class; of the rests in a row only the first stays a note-off, see :func:`from_stream`
 _CLASS = {**{name: pitch - LOW + FIRST_PITCH for name, pitch in PITCH_OF.items()}, HOLD: NO_EVENT, REST: NOTE_OFF}
-_SILENT = frozenset((*METERS, *MODES, *UPBEATS, *BARS, END))
+_SILENT = frozenset((*METERS, *MODES, *UPBEATS, *LEFT, BAR, END))
 
 
 def from_stream(tokens: Sequence[str]) -> tuple[list[int], list[int]]:

@@ -1,20 +1,20 @@
 """A melody as a stream of tokens, and back.
 
-    6/8 dorian ^2 A4 - |16 D5 - - - C5 - A4 - . . G4 - |15 … |1 … ||
+    6/8 dorian ^2 A4 - | 8+ D5 - - - C5 - A4 - . . G4 - | 7+ … | 1 … ||
 
-Metre and mode come first, then perhaps an upbeat (``^2``: two steps before the first bar line), then bars. A bar line
-says how many bars are left, itself included, so that the model knows from the first bar how long the tune is to be and
-where its cadences belong; ``||`` ends the tune. Every sixteenth step is one token: a pitch begins a note, ``-`` holds
-it, ``.`` is silence. All is written without sharps or flats in the signature (D dorian, not E dorian): a key is chosen
+Metre and mode come first, then perhaps an upbeat (``^2``: two steps before the first bar line), then bars. Behind a
+bar line stands how many bars are left, its own included: ``8`` to ``1`` in the last eight bars, before those the same
+modulo eight with a plus, so that the model knows where phrases end and where the last cadence belongs; ``||`` ends the
+tune. Every sixteenth step is one token: a pitch begins a note, ``-`` holds it, ``.`` is silence. All is written without sharps or flats in the signature (D dorian, not E dorian): a key is chosen
 when the melody is exported. Pitches are Magenta's 36, MIDI 48 (C3) to 83 (B5).
 """
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 
 from seqtutor.domain import UnknownToken, UsageError
+
 from seqtutor_music.keys import MODES, white_key
 from seqtutor_music.melody import Melody, Note
 from seqtutor_music.meter import Meter, parse_meter
@@ -23,14 +23,19 @@ LOW, HIGH = 48, 83  # MIDI numbers, both included
 MIDDLE = 67  # where the mean pitch of a melody is put, to the nearest octave
 MAX_BARS = 64
 METERS = ("2/4", "3/4", "4/4", "2/2", "6/8", "9/8", "12/8", "3/8", "3/2")
-HOLD, REST, END = "-", ".", "||"
+HOLD, REST, BAR, END = "-", ".", "|", "||"
 _NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 PITCHES = tuple(_NAMES[p % 12] + str(p // 12 - 1) for p in range(LOW, HIGH + 1))
 UPBEATS = tuple(f"^{n}" for n in range(1, 24))
-BARS = tuple(f"|{n}" for n in range(1, MAX_BARS + 1))
-TOKENS = (*METERS, *MODES, *UPBEATS, *BARS, END, HOLD, REST, *PITCHES)
+LEFT = tuple(f"{n}{more}" for more in ("", "+") for n in range(1, 9))
+TOKENS = (*METERS, *MODES, *UPBEATS, *LEFT, BAR, END, HOLD, REST, *PITCHES)
 PITCH_OF = {name: LOW + i for i, name in enumerate(PITCHES)}
 _KNOWN = frozenset(TOKENS)
+
+
+def left_token(bars: int) -> str:
+    """The token that says that ``bars`` (1, 2, …) are left: "3", "8", "1+" for 9, "8+" for 16."""
+    return f"{(bars - 1) % 8 + 1}{'+' if bars > 8 else ''}"
 
 
 def split(text: str) -> list[str]:
@@ -63,37 +68,44 @@ def parse(text: str) -> Melody:
         upbeat, place = int(tokens[2][1:]), 3
         if upbeat >= meter.steps:
             raise UsageError(f"an upbeat of {upbeat} steps fills a bar of {meter.name}")
+    notes, lines, step = _read_steps(tokens, place, upbeat, meter.steps)
+    expected = [left_token(len(lines) - i) for i in range(len(lines))]
+    if not lines or lines != expected:
+        raise UsageError(f"the bars are counted {' '.join(lines) or 'not at all'}; {len(lines)} bars are "
+                         f"{' '.join(expected) or 'none'}")
+    return Melody(tuple(notes), step, meter, white_key(tokens[1]), upbeat)
+
+
+def _read_steps(tokens: list[str], place: int, upbeat: int, bar: int) -> tuple[list[Note], list[str], int]:
+    """(notes, what each bar says is left, steps) of the tokens from ``place`` on."""
     notes: list[Note] = []
-    step, left, sounding = 0, 0, False
-    for token in tokens[place:]:
-        full = step >= upbeat and (step - upbeat) % meter.steps == 0
-        if token[0] == "|":
-            wanted = END if left == 1 else f"|{left - 1}" if left else token
-            if not full or token != wanted or (token == END and not left):
-                raise UsageError(f"a bar line {token!r} after {step} steps, where {wanted!r} stands after full bars")
-            left = 0 if token == END else int(token[1:])
+    lines: list[str] = []
+    step, line, sounding = 0, upbeat, False  # ``line``: the step at which the next bar line stands
+    rest = iter(tokens[place:])
+    for token in rest:
+        if token in (BAR, END):
+            if step != line or (token == END and not lines):
+                raise UsageError(f"a bar line after {step} steps, where it belongs after {line}")
             if token == END:
                 break
-            lined = step
-        elif token in PITCH_OF:
+            lines.append(next(rest, ""))
+            line = step + bar
+            continue
+        if step >= line:
+            raise UsageError(f"no bar line after {step} steps")
+        if token in PITCH_OF:
             notes.append(Note(PITCH_OF[token], step, 1))
-            sounding = True
         elif token == HOLD and sounding:
             notes[-1] = Note(notes[-1].pitch, notes[-1].start, notes[-1].duration + 1)
-        elif token == REST:
-            sounding = False
-        else:
-            raise UsageError(f"{token!r} after {step} steps has nothing to hold" if token == HOLD
-                             else f"{token!r} stands after {step} steps, where a step or a bar line belongs")
-        if token[0] != "|":
-            if step >= upbeat and not left:
-                raise UsageError(f"no bar line after {step} steps")
-            if left and step - lined >= meter.steps:
-                raise UsageError(f"a bar of more than {meter.steps} steps of {meter.name}")
-            step += 1
-    if tokens[-1] != END or tokens.count(END) != 1:
+        elif token == HOLD:
+            raise UsageError(f"{token!r} after {step} steps has nothing to hold")
+        elif token != REST:
+            raise UsageError(f"{token!r} stands after {step} steps, where a step or a bar line belongs")
+        sounding = token != REST
+        step += 1
+    if tokens[-1] != END or next(rest, None) is not None:
         raise UsageError(f"a melody ends with its only {END!r}")
-    return Melody(tuple(notes), step, meter, white_key(tokens[1]), upbeat)
+    return notes, lines, step
 
 
 def fitting_shift(melody: Melody) -> int | None:
@@ -128,7 +140,7 @@ def _body(melody: Melody, shift: int) -> list[str]:
     upbeat, length = melody.upbeat, melody.meter.steps
     tokens = [f"^{upbeat}", *steps[:upbeat]] if upbeat else []
     for bar in range(melody.bars):
-        tokens.append(f"|{melody.bars - bar}")
+        tokens += [BAR, left_token(melody.bars - bar)]
         tokens.extend(steps[upbeat + bar * length:upbeat + (bar + 1) * length])
     return tokens
 
@@ -148,6 +160,3 @@ def check_meter(text: str) -> Meter:
     if meter.name not in METERS:
         raise UsageError(f"the metre {meter.name} is not one of {', '.join(METERS)}")
     return meter
-
-
-STEP = re.compile(r"[A-G]#?\d|-|\.")

@@ -1,4 +1,4 @@
-"""From a tune as written in ABC to a melody on the sixteenth grid."""
+"""From a tune as written to a melody on the grid of sixteenths."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from seqtutor.domain import SeqtutorError
-from seqtutor_music.abc_reader import AbcTune
+
 from seqtutor_music.keys import Key
 from seqtutor_music.melody import Melody, Note, monophonic
 from seqtutor_music.meter import STEPS_PER_WHOLE, Meter, bar_length
+from seqtutor_music.tune import Tune
 
 MAX_STEPS = 200_000
 
@@ -24,7 +25,7 @@ class Gridded:
     aligned: float
 
 
-def melody_of(tune: AbcTune, repeats: bool = True) -> Gridded:
+def melody_of(tune: Tune, repeats: bool = True) -> Gridded:
     """``tune`` on the grid, times rounded to the nearest sixteenth. Raises SeqtutorError when it has no notes."""
     events, lines = tune.events(repeats)
     meter = tune.meter or Meter(4, 4)
