@@ -1,0 +1,31 @@
+"""seqtutor: molecules and melodies people can use, from a prior learnt from data and tutored by rules.
+
+Public names are loaded when they are first used, so that ``import seqtutor`` stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Domain": "domain", "Rule": "domain", "RuleFamily": "domain", "Finding": "domain", "Grammar": "domain",
+    "Corpus": "domain", "Table": "domain", "SeqtutorError": "domain", "UsageError": "domain", "UnknownToken": "domain",
+    "load_domain": "plugins", "check_domain": "conformance", "Vocabulary": "vocabulary",
+    "SequenceModel": "model", "ModelConfig": "model", "load_model": "models",
+    "Sampler": "sampling", "SamplingConfig": "sampling", "pretrain": "pretrain", "PretrainConfig": "pretrain",
+    "generate": "generate", "score_table": "scoring",
+}
+__all__ = ["__version__", *_WHERE]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'seqtutor' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"seqtutor.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

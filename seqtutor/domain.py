@@ -222,6 +222,14 @@ class Domain(ABC):
         """``text`` as a training example (salts off, one spelling, …), or None to leave it out of the corpus."""
         return self.canonical(text)
 
+    def family(self, text: str) -> str:
+        """Texts of one family stay on one side of the split between training and held-out data."""
+        return text
+
+    def versions(self) -> dict[str, str]:
+        """Versions of what ``standardise`` depends on; a change makes cached corpora stale."""
+        return {}
+
     def grammar(self, vocabulary: Sequence[str], **options: Any) -> Grammar | None:
         """The automaton that every sample must follow under ``options``, or None for no constraint. ``vocabulary``
         is the model's token list, specials included: column i of the automaton is token i."""

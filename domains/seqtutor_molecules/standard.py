@@ -1,0 +1,50 @@
+"""One spelling for one molecule: canonical SMILES, and the standard form that the prior learns."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from rdkit import Chem, rdBase
+from rdkit.Chem.MolStandardize import rdMolStandardize
+
+from seqtutor_molecules.tokens import LONGEST, TOKENS, split
+
+_ALPHABET = frozenset(TOKENS)
+
+
+def parse(smiles: str) -> Chem.Mol | None:
+    """The sanitised RDKit molecule, or None; RDKit's complaints stay off stderr."""
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromSmiles(smiles)
+    return mol if mol is not None and mol.GetNumAtoms() else None
+
+
+def canonical(smiles: str) -> str | None:
+    """RDKit's canonical SMILES (stereo kept), or None when ``smiles`` is not a molecule."""
+    mol = parse(smiles)
+    return None if mol is None else Chem.MolToSmiles(mol)
+
+
+@cache
+def _uncharger() -> rdMolStandardize.Uncharger:
+    return rdMolStandardize.Uncharger()
+
+
+def standardise(smiles: str) -> str | None:
+    """Largest fragment, uncharged, without stereo or isotopes, canonical; None unless it then fits the prior's
+    alphabet and is at most 70 tokens long (0.4 ms a molecule)."""
+    mol = parse(smiles)
+    if mol is None:
+        return None
+    with rdBase.BlockLogs():
+        if "." in smiles:
+            fragments = Chem.GetMolFrags(mol, asMols=True)
+            mol = max(fragments, key=lambda m: (m.GetNumHeavyAtoms(), Chem.MolToSmiles(m)))
+        if any(atom.GetFormalCharge() for atom in mol.GetAtoms()):
+            mol = _uncharger().uncharge(mol)
+        flat = Chem.MolToSmiles(mol, isomericSmiles=False)
+    # Writing once is not always a fixed point of reading and writing; the second pass is, or the molecule is left out.
+    text = canonical(flat)
+    if text is None or not _ALPHABET.issuperset(tokens := split(text)) or len(tokens) > LONGEST:
+        return None
+    return text

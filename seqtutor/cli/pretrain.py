@@ -1,0 +1,96 @@
+"""``seqtutor pretrain``: a prior from a corpus."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seqtutor.cli.options import domain_argument, load
+from seqtutor.cli.progress import Progress
+from seqtutor.domain import UsageError
+
+
+@click.command()
+@domain_argument
+@click.argument("corpus")
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="the model file to write")
+@click.option("--column", help="the column that holds the texts, for files with columns")
+@click.option("--heldout", type=float, default=0.05, show_default=True, help="share held out, by hash")
+@click.option("--width", type=int, default=512, show_default=True, help="LSTM units a layer")
+@click.option("--depth", type=int, default=1, show_default=True, help="LSTM layers")
+@click.option("--embedding", type=int, default=64, show_default=True, help="embedding units")
+@click.option("--dropout", type=float, default=0.0, show_default=True, help="before the head and between layers")
+@click.option("--epochs", type=int, default=16, show_default=True, help="passes over the training texts")
+@click.option("--batch-size", type=int, default=128, show_default=True, help="texts a step (and a process)")
+@click.option("--learning-rate", type=float, default=2e-3, show_default=True, help="Adam's peak rate")
+@click.option("--schedule", type=click.Choice(["cosine", "step"]), default="cosine", show_default=True,
+              help="cosine to zero, or halved each epoch of the second half")
+@click.option("--warmup", type=int, default=200, show_default=True, help="steps of linear warm-up")
+@click.option("--clip", type=float, default=1.0, show_default=True, help="largest gradient norm")
+@click.option("--augment", type=float, default=0.0, show_default=True,
+              help="share of texts in another spelling (randomised SMILES)")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
+              help="auto takes bf16 where the machine has it")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda")
+@click.option("--threads", type=click.IntRange(1), help="torch threads; all CPUs unless given")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--checkpoint-minutes", type=float, default=5.0, show_default=True, help="minutes between checkpoints")
+@click.option("--evaluate-epochs", type=int, default=1, show_default=True, help="epochs between evaluations")
+@click.option("--evaluate-samples", type=int, default=1000, show_default=True, help="samples an evaluation")
+@click.option("--resume", is_flag=True, help="go on from OUT.checkpoint, bit for bit")
+@click.option("--quiet", is_flag=True, help="no progress")
+def command(domain: str, corpus: str, out: Path, column: str | None, heldout: float, width: int, depth: int,
+            embedding: int, dropout: float, threads: int | None, resume: bool, quiet: bool, **training: Any) -> None:
+    """Train a prior on CORPUS: a named corpus (see `seqtutor domains`) or a file of your own.
+
+    \b
+    Examples:
+      seqtutor pretrain molecules wehi10k --epochs 2 --out small.safetensors
+      seqtutor pretrain molecules zinc250k --out prior.safetensors       (needs: pip install 'seqtutor[corpora]')
+      seqtutor pretrain molecules mine.csv.gz --column smiles --augment 0.5 --out mine.safetensors
+      seqtutor pretrain molecules zinc250k --out prior.safetensors --resume
+      torchrun --nproc-per-node 2 -m seqtutor pretrain molecules zinc250k --out prior.safetensors
+
+    Beside OUT stand OUT.metrics.csv, OUT.loss.png (with matplotlib: pip install 'seqtutor[plots]') and
+    OUT.checkpoint, which --resume reads; delete the checkpoint when you are done.
+    """
+    plugin = load(domain)
+    if out.suffix != ".safetensors":
+        raise UsageError(f"--out must end in .safetensors, not {out.name!r}")
+    if not out.parent.is_dir():
+        raise UsageError(f"the folder {out.parent} does not exist; create it first")
+    source = plugin.corpus(corpus, column)
+
+    from seqtutor.corpus import prepare
+    with Progress(f"reading {source.name}", None, quiet) as progress:
+        prepared = prepare(plugin, source, heldout=heldout, progress=progress.update)
+        m = prepared.manifest
+        progress.say(f"{source.name}: {m['rows']:,} rows, {m['left_out']:,} left out, {m['repeated']:,} repeated; "
+                     f"{m['train']:,} to train on, {m['heldout']:,} held out")
+
+    from seqtutor.machine import set_threads
+    from seqtutor.model import ModelConfig
+    from seqtutor.pretrain import PretrainConfig, plot_loss, pretrain
+    set_threads(threads)
+    config = PretrainConfig(**training)
+    model = ModelConfig(width=width, depth=depth, embedding=embedding, dropout=dropout)
+
+    with Progress("training", None, quiet) as progress:
+        def report(at: dict[str, Any]) -> None:
+            progress.total = at["steps"]
+            left = at["seconds"] / at["step"] * (at["steps"] - at["step"])
+            progress.update(at["step"], f"loss {at['loss']:.4f} nats/token · about {left / 60:.0f} min left")
+            if row := at.get("row"):
+                progress.say(f"epoch {row['epoch']}: held out {row['heldout_nats_token']:.4f} nats/token, "
+                             f"{row['heldout_nats_text']:.3f} nats/text"
+                             + (f"; valid {row['valid']:.1%}, unique {row['unique']:.1%}, novel {row['novel']:.1%}"
+                                if "valid" in row else ""))
+
+        pretrain(plugin, prepared, out, model=model, config=config, resume=resume, report=report,
+                 command=shlex.join(["seqtutor", *sys.argv[1:]]))
+    note = plot_loss(Path(f"{out}.metrics.csv"), Path(f"{out}.loss.png"))
+    click.echo(f"wrote {out}" + (f"; {note}" if note else ""), err=True)

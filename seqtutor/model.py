@@ -1,0 +1,154 @@
+"""The shared network: embedding, LSTM, head. ``forward`` over whole sequences equals ``step`` one token at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from seqtutor.domain import SeqtutorError, UsageError
+from seqtutor.files import atomic, check_readable
+from seqtutor.vocabulary import PAD, Vocabulary
+
+FORMAT = "seqtutor-model/1"
+
+State = tuple[Tensor, Tensor]  # (h, c), each float [depth, batch, width]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Architecture of a :class:`SequenceModel`."""
+
+    width: int = field(default=512, metadata={"help": "LSTM units a layer"})
+    depth: int = field(default=1, metadata={"help": "LSTM layers"})
+    embedding: int = field(default=64, metadata={"help": "embedding units"})
+    dropout: float = field(default=0.0, metadata={"help": "dropout before the head and between layers, 0 to 1"})
+
+    def __post_init__(self) -> None:
+        for name in ("width", "depth", "embedding"):
+            if not isinstance(getattr(self, name), int) or not 1 <= getattr(self, name) <= 65536:
+                raise UsageError(f"model {name} must be a whole number from 1, not {getattr(self, name)!r}")
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"model dropout must be at least 0 and below 1, not {self.dropout!r}")
+
+
+class SequenceModel(nn.Module):
+    """p(token | tokens before it) over a vocabulary of V ids."""
+
+    def __init__(self, vocabulary: Vocabulary, domain: str, config: ModelConfig = ModelConfig(),
+                 provenance: dict[str, Any] | None = None):
+        super().__init__()
+        self.vocabulary, self.domain, self.config = vocabulary, domain, config
+        #: how the weights came to be: corpus manifest, configuration, seed, figures, versions
+        self.provenance: dict[str, Any] = dict(provenance or {})
+        self.embedding = nn.Embedding(len(vocabulary), config.embedding, padding_idx=PAD)
+        self.lstm = nn.LSTM(config.embedding, config.width, config.depth, batch_first=True,
+                            dropout=config.dropout if config.depth > 1 else 0.0)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(config.width, len(vocabulary))
+
+    def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Logits after each token of ``ids``.
+
+        ids: int64 [batch, time], beginning with bos; state: (h, c), zero if None.
+        Returns logits float [batch, time, V] and the state after the last token.
+        """
+        hidden, state = self.lstm(self.embedding(ids), state)
+        return self.head(self.dropout(hidden)), state
+
+    def step(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
+        """One token: ids int64 [batch], state (h, c). Returns logits float [batch, V] and the new state."""
+        logits, state = self.forward(ids[:, None], state)
+        return logits[:, 0], state
+
+    def initial_state(self, batch: int) -> State:
+        """The zero state before bos, for ``batch`` rows."""
+        h = self.head.weight.new_zeros(self.config.depth, batch, self.config.width)
+        return h, h.clone()
+
+    def log_probs(self, ids: Tensor) -> Tensor:
+        """log p of each token of ``ids`` given those before it, in nats.
+
+        ids: int64 [batch, time + 1], bos first, padded with 0 after eos. Returns float [batch, time]; 0 at padding.
+        """
+        logits, _ = self.forward(ids[:, :-1])
+        target = ids[:, 1:]
+        chosen = logits.float().log_softmax(-1).gather(-1, target[..., None])[..., 0]
+        return chosen.masked_fill(target == PAD, 0.0)
+
+    def save(self, path: Path) -> None:
+        """Writes weights, architecture, vocabulary, domain and provenance as one safetensors file, whole or not."""
+        metadata = {
+            "format": FORMAT,
+            "domain": self.domain,
+            "config": json.dumps(dataclasses.asdict(self.config)),
+            "vocabulary": json.dumps(self.vocabulary.tokens),
+            "provenance": json.dumps(self.provenance, sort_keys=True),
+        }
+        with atomic(path) as temporary:
+            save_file({k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}, temporary, metadata)
+
+    @classmethod
+    def load(cls, path: Path, domain: str | None = None) -> SequenceModel:
+        """The model in ``path``, in evaluation mode. Raises :class:`UsageError` where the file is truncated, not ours,
+        of another ``domain`` than asked for, or where tensors and architecture disagree. Unpickles nothing."""
+        metadata = read_metadata(path)
+        if domain is not None and metadata["domain"] != domain:
+            raise UsageError(f"{path} is a model of the domain {metadata['domain']!r}, not of {domain!r}")
+        try:
+            vocabulary = Vocabulary(json.loads(metadata["vocabulary"]))
+            config = ModelConfig(**json.loads(metadata["config"]))
+            provenance = json.loads(metadata["provenance"])
+            with torch.device("meta"):
+                model = cls(vocabulary, metadata["domain"], config, provenance)
+            tensors = load_tensors(Path(path).read_bytes())
+            expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+            found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+            if expected != found:
+                raise ValueError(f"its tensors {found} do not fit its architecture {expected}")
+            if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
+                raise ValueError("it holds weights that are not finite")
+        except UsageError:
+            raise
+        except Exception as error:  # the safetensors library raises several kinds; all mean the same to the user
+            raise UsageError(f"{path} is damaged: {error}") from error
+        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+        return model.eval()
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a model file, without its tensors. Raises :class:`UsageError` if it is not one of ours."""
+    path = check_readable(path)
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if not 2 <= length <= 10_000_000:
+                raise ValueError
+            header = json.loads(file.read(length))
+        metadata = header.get("__metadata__", {})
+    except (struct.error, ValueError, AttributeError) as error:
+        raise UsageError(f"{path} is not a safetensors file (or it is cut off); "
+                         "expected a model written by seqtutor") from error
+    if metadata.get("format") != FORMAT or not {"domain", "config", "vocabulary", "provenance"} <= metadata.keys():
+        raise UsageError(f"{path} is a safetensors file, but not a model written by seqtutor ({FORMAT})")
+    return {str(k): str(v) for k, v in metadata.items()}
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """``auto`` is CUDA if present, otherwise the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SeqtutorError(f"the device {name!r} is not to be had here: {str(error).splitlines()[0]}") from error
+    return device
