@@ -70,7 +70,7 @@ def prepare(domain: Domain, corpus: Corpus, *, heldout: float = 0.05, use_cache:
     texts = content["texts"]
     if not texts:
         raise UsageError(f"{path} holds nothing that can be learnt from ({content['rows']} rows read)")
-    held = [hash_fraction(domain.family(text)) < heldout for text in texts]
+    held = [hash_fraction(key) < heldout for key in domain.split_keys(texts)]
     train = [text for text, out in zip(texts, held, strict=True) if not out]
     kept = [text for text, out in zip(texts, held, strict=True) if out]
     if not train:
