@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from seqtutor.domain import SeqtutorError, UsageError
-
 from seqtutor_music.keys import LETTERS, WHITE, Key, find_mode
 from seqtutor_music.meter import Meter, parse_meter
 from seqtutor_music.repeats import Measure

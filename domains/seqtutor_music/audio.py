@@ -33,7 +33,7 @@ def samples(arrangement: Arrangement) -> NDArray[np.float32]:
             raise SeqtutorError(f"midirenderer gave {file.getframerate()} samples a second, expected {RATE}; run: "
                                 "pip install 'seqtutor[audio]'")
         sound = data.reshape(-1, file.getnchannels()).astype(np.float32) / 32768
-    return _scaled(np.repeat(sound, 2, axis=1) if sound.shape[1] == 1 else sound)
+    return _scaled(np.repeat(sound, 2, axis=1).astype(np.float32) if sound.shape[1] == 1 else sound)
 
 
 def plain_samples(arrangement: Arrangement) -> NDArray[np.float32]:
@@ -44,7 +44,7 @@ def plain_samples(arrangement: Arrangement) -> NDArray[np.float32]:
         found: NDArray[np.float64] = 2 / np.pi * np.arcsin(np.sin(phase))
         return found
 
-    sound = song.synthesize(fs=RATE, wave=triangle).astype(np.float32)
+    sound: NDArray[np.float32] = np.asarray(song.synthesize(fs=RATE, wave=triangle), dtype=np.float32)
     return _scaled(np.stack([sound, sound], axis=1))
 
 

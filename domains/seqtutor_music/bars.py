@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from seqtutor_music.melody import Melody
 from seqtutor_music.meter import Meter
@@ -31,7 +32,7 @@ def pieces_by_bar(melody: Melody) -> list[list[Piece]]:
     if melody.upbeat:
         lines.insert(0, 0)
     bars = []
-    for begin, end in zip(lines, lines[1:], strict=False):
+    for begin, end in pairwise(lines):
         bars.append(_bar(melody, begin, end))
     return bars
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from seqtutor.corpus import cache_folder
 from seqtutor.domain import Corpus, SeqtutorError, UsageError
 from seqtutor.files import atomic
-
 from seqtutor_music import tokens
 from seqtutor_music.abc_reader import read_tune
 from seqtutor_music.gridding import melody_of

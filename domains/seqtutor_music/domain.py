@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from seqtutor.domain import Domain, Grammar
-
 from seqtutor_music import corpus, grammar, tokens
 from seqtutor_music.families import families
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
-from seqtutor.domain import Finding, Rule, RuleFamily, UsageError
 
+from seqtutor.domain import Finding, Rule, RuleFamily, UsageError
 from seqtutor_music import rules, sequence_tutor, tokens
 from seqtutor_music.keys import MODES, WHITE, pitch_name
 from seqtutor_music.melody import Melody
@@ -44,7 +45,7 @@ def end_score(rule: MelodyRule) -> Callable[[Sequence[str]], list[float]]:
             good = [i for i, melody in enumerate(melodies) if melody is not None]
             return NoteTable([m for m in melodies if m is not None]), good
 
-        table, good = _remember("table", tuple(texts), make)  # type: ignore[misc]
+        table, good = cast("tuple[NoteTable, list[int]]", _remember("table", tuple(texts), make))
         out = np.full(len(texts), np.nan)
         out[good] = rule.values(table)
         return [float(value) for value in out]
@@ -88,14 +89,16 @@ def target(argument: str) -> Rule:
 _CENTERS = {mode: (WHITE[i], (WHITE[(i + 2) % 7] - WHITE[i]) % 12) for i, mode in enumerate(MODES)}
 
 
-def _prepare(batch: Sequence[Sequence[str]]) -> list[tuple[list[int], np.ndarray, list[list[int]],  # type: ignore[type-arg]
-                                                          sequence_tutor.Center]]:
+_Rows = tuple[list[int], sequence_tutor.Classes, list[list[int]], sequence_tutor.Center]
+
+
+def _prepare(batch: Sequence[Sequence[str]]) -> list[_Rows]:
     """Rows of equal length together: (rows, classes [rows, steps], places in the tokens, tonal centres)."""
     groups: dict[int, list[int]] = {}
     read = [sequence_tutor.from_stream(row) for row in batch]
     for i, (classes, _) in enumerate(read):
         groups.setdefault(len(classes), []).append(i)
-    prepared = []
+    prepared: list[_Rows] = []
     for length, members in groups.items():
         if length:
             centers = [_CENTERS.get(batch[i][1] if len(batch[i]) > 1 else "", (0, 4)) for i in members]
@@ -110,7 +113,7 @@ def step_score(function: Callable[..., sequence_tutor.Rewards]) -> Callable[...,
     def score(batch: Sequence[Sequence[str]]) -> list[list[float]]:
         prepared = _remember("classes", tuple(map(" ".join, batch)), lambda: _prepare(batch))
         out = [[0.0] * len(row) for row in batch]
-        for members, x, places, center in prepared:  # type: ignore[attr-defined]
+        for members, x, places, center in cast("list[_Rows]", prepared):
             for i, where, values in zip(members, places, function(x, center).tolist(), strict=True):
                 row = out[i]
                 if where and where[-1] - where[0] == len(where) - 1:

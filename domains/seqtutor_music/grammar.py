@@ -12,13 +12,25 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+
 from seqtutor.domain import Grammar, UsageError
 from seqtutor.vocabulary import EOS
-
 from seqtutor_music.keys import MODES, find_mode
 from seqtutor_music.meter import parse_meter
-from seqtutor_music.tokens import (BAR, END, HIGH, HOLD, LOW, MAX_BARS, METERS, PITCH_OF, PITCHES, REST,
-                                   check_meter, left_token)
+from seqtutor_music.tokens import (
+    BAR,
+    END,
+    HIGH,
+    HOLD,
+    LOW,
+    MAX_BARS,
+    METERS,
+    PITCH_OF,
+    PITCHES,
+    REST,
+    check_meter,
+    left_token,
+)
 
 
 @dataclass(frozen=True)

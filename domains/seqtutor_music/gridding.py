@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from seqtutor.domain import SeqtutorError
-
 from seqtutor_music.keys import Key
 from seqtutor_music.melody import Melody, Note, monophonic
 from seqtutor_music.meter import STEPS_PER_WHOLE, Meter, bar_length

@@ -8,8 +8,9 @@ from random import Random
 from seqtutor_music.melody import Melody
 
 BASE, PHRASE_BARS = 78, 4
-ACCENT = (-8, -4, 2, 6, 12)  # by metrical strength 0…4
-ARCH, CONTOUR, CHANCE = 10, 0.5, 3  # velocity: of a phrase's swell, a semitone above the mean, of one standard deviation
+# in units of velocity: by metrical strength 0…4; a phrase's swell; a semitone above the mean; one standard deviation
+ACCENT = (-8, -4, 2, 6, 12)
+ARCH, CONTOUR, CHANCE = 10, 0.5, 3
 
 
 def velocities(melody: Melody, rng: Random) -> tuple[int, ...]:

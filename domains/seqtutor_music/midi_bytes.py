@@ -37,8 +37,11 @@ class Track:
 
 @dataclass
 class Song:
-    """``ticks``: a quarter note in ticks, or a second when ``smpte``. ``tempos``, ``meters``, ``keys``: (tick, value) in
-    order: microseconds a quarter, (beats, unit), (fifths, minor). ``texts``: text events of the first track."""
+    """``ticks``: a quarter note in ticks, or a second when ``smpte``.
+
+    ``tempos``, ``meters``, ``keys``: (tick, value) in order: microseconds a quarter, (beats, unit), (fifths, minor).
+    ``texts``: text events of the first track.
+    """
 
     ticks: int = 480
     smpte: bool = False

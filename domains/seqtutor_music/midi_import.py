@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from seqtutor.domain import SeqtutorError, UsageError, nearest
 from seqtutor_music.keyfinding import find_key
@@ -46,7 +47,7 @@ def melody_of_song(song: Song, *, track: str | None = None, key: Key | None = No
         warnings.append(f"{moved} of {len(chosen.notes)} notes lay off the sixteenth grid, by up to "
                         f"{furthest:.2f} steps, and were moved to it")
     line = monophonic(notes)
-    if len(line) < len(notes) or any(a.end > b.start for a, b in zip(notes, notes[1:], strict=False)):
+    if len(line) < len(notes) or any(a.end > b.start for a, b in pairwise(notes)):
         warnings.append("notes sounded together; the highest of each were taken, each to the start of the next")
     if line[-1].end > MAX_STEPS:
         raise SeqtutorError(f"the melody lasts {line[-1].end / 4:.0f} quarter notes; at most {MAX_STEPS // 4} are read")
@@ -101,7 +102,7 @@ def _listed(tracks: Sequence[Track]) -> str:
 def _melodiousness(track: Track) -> float:
     """Higher for a part that is a line, high, named like a melody and not drums."""
     notes = track.notes[:2000]
-    alone = sum(a.end <= b.start + (a.end - a.start) // 4 for a, b in zip(notes, notes[1:], strict=False)) + 1
+    alone = sum(a.end <= b.start + (a.end - a.start) // 4 for a, b in pairwise(notes)) + 1
     pitch = sum(note.pitch for note in notes) / len(notes)
     named = any(word in track.name.lower() for word in _MELODIC)
     return (-10 * (track.channel == DRUMS) + 2 * named + 2 * alone / len(notes) + (pitch - 60) / 24

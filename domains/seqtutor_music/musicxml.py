@@ -19,13 +19,17 @@ DOCTYPE = ('<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE score-partwise PUB
            'Partwise//EN" "http://www.musicxml.org/dtds/partwise.dtd">\n')
 
 
-def musicxml_text(arrangement: Arrangement, colors: Mapping[int, str] | None = None) -> str:
-    """The score as text. ``colors``: note index → "#rrggbb" for notes to mark. Note i has the id ``n<i>``."""
+def musicxml_text(arrangement: Arrangement, colors: Mapping[int, str] | None = None, *, engraved: bool = False) -> str:
+    """The score as text. ``colors``: note index → "#rrggbb" for notes to mark. Note i has the id ``n<i>``.
+
+    ``engraved``: for pictures; the tempo in words, since the sign for a note is in few fonts, and no part name.
+    """
     melody = arrangement.melody
     score = Element("score-partwise", version="4.0")
     SubElement(SubElement(score, "work"), "work-title").text = melody.title or "Melody"
     part = SubElement(SubElement(score, "part-list"), "score-part", id="P1")
-    SubElement(part, "part-name").text = "Melody"
+    name = SubElement(part, "part-name")
+    name.text = "" if engraved else "Melody"
     body = SubElement(score, "part", id="P1")
     for i, pieces in enumerate(pieces_by_bar(melody)):
         number = i if melody.upbeat else i + 1
@@ -33,7 +37,7 @@ def musicxml_text(arrangement: Arrangement, colors: Mapping[int, str] | None = N
         if melody.upbeat and i == 0:
             measure.set("implicit", "yes")
         if i == 0:
-            _attributes(measure, melody)
+            _attributes(measure, melody, engraved)
         _bar(measure, pieces, arrangement, colors or {})
     last = body.findall("measure")[-1] if len(body) else SubElement(body, "measure", number="1")
     SubElement(SubElement(last, "barline", location="right"), "bar-style").text = "light-heavy"
@@ -41,7 +45,7 @@ def musicxml_text(arrangement: Arrangement, colors: Mapping[int, str] | None = N
     return DOCTYPE + ElementTree.tostring(score, encoding="unicode") + "\n"
 
 
-def _attributes(measure: Element, melody: Melody) -> None:
+def _attributes(measure: Element, melody: Melody, engraved: bool) -> None:
     attributes = SubElement(measure, "attributes")
     SubElement(attributes, "divisions").text = "4"
     key = SubElement(attributes, "key")
@@ -54,9 +58,13 @@ def _attributes(measure: Element, melody: Melody) -> None:
     low = melody.notes and sum(n.pitch for n in melody.notes) / len(melody.notes) < 57
     SubElement(clef, "sign").text, SubElement(clef, "line").text = ("F", "4") if low else ("G", "2")
     direction = SubElement(measure, "direction", placement="above")
-    metronome = SubElement(SubElement(direction, "direction-type"), "metronome")
-    SubElement(metronome, "beat-unit").text = "quarter"
-    SubElement(metronome, "per-minute").text = f"{melody.tempo:g}"
+    kind = SubElement(direction, "direction-type")
+    if engraved:
+        SubElement(kind, "words").text = f"{melody.key.name}, {melody.tempo:g} quarters a minute"
+    else:
+        metronome = SubElement(kind, "metronome")
+        SubElement(metronome, "beat-unit").text = "quarter"
+        SubElement(metronome, "per-minute").text = f"{melody.tempo:g}"
     SubElement(direction, "sound", tempo=f"{melody.tempo:g}")
 
 

@@ -31,7 +31,7 @@ def read(data: bytes, track: str | None = None) -> Tune:
     parts = [part for part in root.iter("part") if part.find("measure") is not None]
     if not parts:
         raise SeqtutorError("the MusicXML holds no part with measures")
-    names = {p.get("id", ""): (p.findtext("part-name") or p.get("id", "")) for p in root.iter("score-part")}
+    names = {p.get("id") or "": p.findtext("part-name") or p.get("id") or "" for p in root.iter("score-part")}
     part = _pick(parts, [names.get(p.get("id", ""), "") for p in parts], track)
     tune = Tune(title=(root.findtext("work/work-title") or root.findtext("movement-title") or "")[:200])
     _Reader(tune).part(part)

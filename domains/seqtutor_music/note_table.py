@@ -160,4 +160,5 @@ class NoteTable:
         np.add.at(weights, (self.bar_index[told], self.degree[told] - 1),
                   (self.duration * (1 + self.accent))[told].astype(float))
         total = np.maximum(weights.sum(1, keepdims=True), 1e-9)
-        return np.argmax(weights / total @ TRIADS.T + PLAINNESS * .3, axis=1)
+        found: Ints = np.argmax(weights / total @ TRIADS.T + PLAINNESS * .3, axis=1)
+        return found

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from seqtutor.domain import Finding
 
+from seqtutor.domain import Finding
 from seqtutor_music.keys import pitch_name
 from seqtutor_music.melody import Melody
 from seqtutor_music.note_table import Bools, NoteTable
@@ -62,8 +62,9 @@ class MelodyRule:
             words, fix = self.words(table, i)
             notes = tuple(name(table, j) for j in range(first, last + 1))
             start, end = int(table.start[first]), int(table.start[last] + table.duration[last])
-            found[owner].append(MelodyFinding(self.name, start, end, self.severity, words, fix,
-                                              melody.bar(int(table.start[i])), melody.beat(int(table.start[i])), notes))
+            at = int(table.start[i])
+            found[owner].append(MelodyFinding(self.name, start, end, self.severity, words, fix, melody.bar(at),
+                                              melody.beat(at), notes))
         return found
 
     def __call__(self, melody: Melody) -> float:

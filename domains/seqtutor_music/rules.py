@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from seqtutor.domain import nearest
 
+from seqtutor.domain import nearest
 from seqtutor_music import rules_form, rules_line, rules_rhythm, rules_tonal
 from seqtutor_music.melody import Melody
 from seqtutor_music.note_table import NoteTable
@@ -59,8 +59,8 @@ def measure(melodies: Sequence[Melody]) -> dict[str, HumanRate]:
     for name, found in values(melodies).items():
         told = found[~np.isnan(found)]
         if len(told):
-            low, high = np.percentile(told, [10, 90])
-            rates[name] = HumanRate(round(float(told.mean()), 6), round(float(low), 6), round(float(high), 6), len(told))
+            mean, low, high = (round(float(value), 6) for value in (told.mean(), *np.percentile(told, [10, 90])))
+            rates[name] = HumanRate(mean, low, high, len(told))
     return rates
 
 

@@ -155,8 +155,9 @@ def _original(t: NoteTable) -> Check:
 
 RULES = (
     MelodyRule("square-phrases", "the bars make phrases of four", 10, _square, lambda t, i: (
-        f"{int(t.bars[t.melody[i]])} bars do not divide into phrases of four", "add or cut bars to a multiple of four")),
-    MelodyRule("breath", "every fourth bar ends in a note of half a beat or more, or a rest", 15, _breath, lambda t, i: (
+        f"{int(t.bars[t.melody[i]])} bars do not divide into phrases of four",
+        "add or cut bars to a multiple of four")),
+    MelodyRule("breath", "every fourth bar ends in at least half a beat of note or rest", 15, _breath, lambda t, i: (
         f"bar {int(t.bar[i])} runs through the end of its phrase", f"hold {name(t, i)} or rest after it")),
     MelodyRule("answering-phrase", "bar 5 or 6 answers bar 1 or 2 in its rhythm", 10, _answer, lambda t, i: (
         "bars 5 and 6 do not take up the rhythm of bars 1 and 2", "begin the answer like the question")),

@@ -91,7 +91,8 @@ def last_of_bar(t: NoteTable, bar: int) -> Bools:
     """The last note that begins in ``bar`` (1, 2, …) of each melody."""
     inside = t.bar == bar
     after = np.concatenate([inside[1:] & (t.melody[1:] == t.melody[:-1]), [False]]) if len(t) else inside
-    return inside & ~after
+    found: Bools = inside & ~after
+    return found
 
 
 def _half_cadence(t: NoteTable) -> Check:

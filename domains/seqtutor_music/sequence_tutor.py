@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,8 @@ class Center:
 
     def degree(self, x: Classes, semitones: int | Classes) -> NDArray[np.bool_]:
         """Where ``x`` is a pitch ``semitones`` above a tonic."""
-        return (x >= FIRST_PITCH) & ((x - FIRST_PITCH - self.tonic - semitones) % 12 == 0)
+        found: NDArray[np.bool_] = (x >= FIRST_PITCH) & ((x - FIRST_PITCH - self.tonic - semitones) % 12 == 0)
+        return found
 
 
 C_MAJOR = Center()
@@ -58,7 +60,7 @@ def key(x: Classes, center: Center = C_MAJOR) -> Rewards:
 
 
 def tonic(x: Classes, center: Center = C_MAJOR) -> Rewards:
-    """2. +3 for the tonic of octave 4 on the first step and the fourth last, a hold after it, hold or rest to the end."""
+    """2. +3 for the tonic of octave 4 first and fourth last, a hold after that, hold or rest to the end."""
     steps = np.arange(x.shape[1])
     last = x.shape[1]
     home = x == FIRST_PITCH + OCTAVE + center.tonic
@@ -118,7 +120,8 @@ def autocorrelations(x: Classes) -> Rewards:
 def autocorrelation(x: Classes, center: Center = C_MAJOR) -> Rewards:
     """4. −3 × |coefficient| for each of lags 1, 2, 3 of the melody so far where it exceeds .15."""
     size = np.abs(autocorrelations(x))
-    return -3.0 * np.where(size > .15, size, 0.0).sum(0)
+    reward: Rewards = -3.0 * np.where(size > .15, size, 0.0).sum(0)
+    return reward
 
 
 def _windows(x: Classes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -218,7 +221,7 @@ def metrics(x: Classes) -> dict[str, NDArray[np.float64]]:
     """
     high, low = unique_high_low(x)
     outcome = leaps(x)
-    found: dict[str, NDArray[np.float64]] = {
+    found: dict[str, NDArray[Any]] = {
         f"autocorrelation{lag + 1}": values[:, -1] for lag, values in enumerate(autocorrelations(x))}
     found |= {
         "notes_not_in_key": (key(x) < 0).sum(1), "notes_in_motif": (motif(x) > 0).sum(1),

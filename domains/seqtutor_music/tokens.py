@@ -5,8 +5,9 @@
 Metre and mode come first, then perhaps an upbeat (``^2``: two steps before the first bar line), then bars. Behind a
 bar line stands how many bars are left, its own included: ``8`` to ``1`` in the last eight bars, before those the same
 modulo eight with a plus, so that the model knows where phrases end and where the last cadence belongs; ``||`` ends the
-tune. Every sixteenth step is one token: a pitch begins a note, ``-`` holds it, ``.`` is silence. All is written without sharps or flats in the signature (D dorian, not E dorian): a key is chosen
-when the melody is exported. Pitches are Magenta's 36, MIDI 48 (C3) to 83 (B5).
+tune. Every sixteenth step is one token: a pitch begins a note, ``-`` holds it, ``.`` is silence. All is written without
+sharps or flats in the signature (D dorian, not E dorian): a key is chosen when the melody is exported. Pitches are
+Magenta's 36, MIDI 48 (C3) to 83 (B5).
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 from seqtutor.domain import UnknownToken, UsageError
-
 from seqtutor_music.keys import MODES, white_key
 from seqtutor_music.melody import Melody, Note
 from seqtutor_music.meter import Meter, parse_meter
