@@ -33,7 +33,6 @@ RECAST = "%%recast "
 #: modes that the books hardly use, each learnt from tunes in the mode whose scale is nearest, moved step by step
 RARE_MODES = {"lydian": "ionian", "phrygian": "aeolian", "locrian": "aeolian"}
 RECAST_EVERY = {"ionian": 16, "aeolian": 3}
-SUFFIXES = (".abc", ".mid", ".midi", ".musicxml", ".xml", ".mxl")
 
 
 def old_prints_path() -> Path:
@@ -102,6 +101,54 @@ def standardise(raw: str) -> str | None:
         return tokens.write(recast(melody, mode)) if melody.key.mode == RARE_MODES[mode] else None
     except SeqtutorError:
         return None
+
+
+def read_user_file(path: Path) -> Iterator[str]:
+    """The streams or tunes of a user's file: ABC tune by tune, MIDI and MusicXML as streams, else one stream a line."""
+    from seqtutor_music.reading import ABC, SUFFIXES, melodies_of
+
+    suffix = path.suffix.lower()
+    if suffix in ABC:
+        yield from abc_tunes(path.read_bytes())
+    elif suffix in SUFFIXES:
+        for _, melody in melodies_of([path]):
+            if isinstance(melody, SeqtutorError):
+                raise melody
+            yield stream_of(melody)
+    else:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            yield from (line.strip() for line in file if line.strip())
+
+
+def stream_of(melody: Melody) -> str:
+    """``melody`` as a stream, or what is wrong with it, which :func:`standardise` leaves out and counts."""
+    try:
+        return tokens.write(shortened(melody))
+    except UsageError as error:
+        return f"? {error}"
+
+
+def folder_corpus(folder: Path) -> Corpus:
+    """All MIDI, MusicXML and ABC below ``folder`` as a corpus; prepared into one file of the cache."""
+    return Corpus(folder.name, f"the music files in {folder.name}", "the user's own", lambda: _gather(folder),
+                  lambda path: iter(path.read_text(encoding="utf-8").splitlines()))
+
+
+def _gather(folder: Path) -> Path:
+    from seqtutor_music.reading import melodies_of, music_files
+
+    paths = music_files(folder)
+    digest = hashlib.sha256(VERSION.encode())
+    for path in paths:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    made = cache_folder() / "corpora" / f"folder-{digest.hexdigest()[:16]}.txt"
+    if not made.exists():
+        lines = [f"? {found}" if isinstance(found, SeqtutorError) else stream_of(found)
+                 for _, found in melodies_of(paths)]
+        made.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(made) as temporary:
+            temporary.write_text("".join(" ".join(line.split()) + "\n" for line in lines), encoding="utf-8")
+    return made
 
 
 def shortened(melody: Melody) -> Melody:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seqtutor.domain import SeqtutorError, UsageError, nearest
+from seqtutor.domain import SeqtutorError, Table, UsageError, nearest
 from seqtutor.files import atomic
 from seqtutor_music import abc_writer, audio, engraving, midi, musicxml, page, pianoroll, rules
 from seqtutor_music.arrangement import Arrangement
@@ -26,6 +26,7 @@ MAKERS: Mapping[str, tuple[str, Callable[[Arrangement], bytes]]] = {
 }
 SUFFIXES = {**{suffix: name for name, (suffix, _) in MAKERS.items()}, ".midi": "midi", ".xml": "musicxml",
             ".html": "html", ".score.png": "score"}
+CORE = (".csv", ".json", ".csv.gz", ".json.gz")  # suffixes that the core writes itself
 #: format → (module, extra, what it is) that must be there before any work
 NEEDS = {"ogg": ("soundfile", "audio", "OGG"), "png": ("matplotlib", "plots", "a piano roll"),
          "svg": ("verovio", "sheet", "an engraved score"), "score": ("cairosvg", "sheet", "a score as PNG")}
@@ -47,6 +48,7 @@ def format_of(path: Path) -> str:
 
 def check(request: MusicRequest, outputs: Sequence[Path]) -> None:
     """Raises at once what would otherwise be raised after the work."""
+    outputs = [path for path in outputs if not path.name.lower().endswith(CORE)]
     names = [name for path in outputs for name in (request.formats if is_folder(path) else (format_of(path),))]
     for name in names:
         if name in NEEDS:
@@ -58,12 +60,13 @@ def check(request: MusicRequest, outputs: Sequence[Path]) -> None:
             raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist; create it first")
 
 
-def deliver(request: MusicRequest, texts: Sequence[str], outputs: Sequence[Path],
-            recipe: Mapping[str, Any]) -> list[Path]:
-    """Writes ``texts`` to every one of ``outputs`` and returns what was written."""
-    arrangements = [request.arrangement(text, i) for i, text in enumerate(texts, 1)]
+def deliver(request: MusicRequest, table: Table, outputs: Sequence[Path], recipe: Mapping[str, Any]) -> list[Path]:
+    """Writes ``table`` to every one of ``outputs`` that is not the core's to write; returns what was written."""
+    arrangements = [request.arrangement(text, i) for i, text in enumerate(table.texts, 1)]
     written: list[Path] = []
     for path in outputs:
+        if path.name.lower().endswith(CORE):
+            continue
         if is_folder(path):
             written += _folder(request, arrangements, path, recipe)
         else:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seqtutor.domain import Domain, Grammar
-from seqtutor_music import corpus, grammar, tokens
+from seqtutor.domain import Column, Corpus, Domain, Grammar, Request, Table
+from seqtutor_music import corpus, domain_rules, grammar, request, tokens
 from seqtutor_music.families import families
+from seqtutor_music.melody import Melody
 
 
 class MusicDomain(Domain):
@@ -16,8 +18,22 @@ class MusicDomain(Domain):
 
     name = "music"
     about = "melodies on a grid of sixteenths, in seven modes and nine metres"
+    text_column = "melody"
     tokens = tokens.TOKENS
-    corpora = {"old-prints": corpus.OLD_PRINTS}
+    rules = domain_rules.domain_rules()
+    families = (domain_rules.TARGET,)
+    columns = (
+        Column("meter", "the metre", lambda texts: [text.split(" ")[0] for text in texts]),
+        Column("mode", "the mode", lambda texts: [text.split(" ")[1] if " " in text else "" for text in texts]),
+        Column("bars", "whole bars", lambda texts: [str(tokens.split(text).count(tokens.BAR)) for text in texts]),
+    )
+    describe = ("meter", "mode", "bars", "quality")
+    presets: Mapping[str, Mapping[str, float]] = {
+        "sequence-tutor": {rule.name: 1.0 for rule in domain_rules.domain_rules()[:9]},
+        "melody": {"quality": 1.0},
+    }
+    options = request.OPTIONS
+    corpora: Mapping[str, Corpus] = {"old-prints": corpus.OLD_PRINTS}
 
     def split(self, text: str) -> list[str]:
         return tokens.split(text)
@@ -45,8 +61,46 @@ class MusicDomain(Domain):
     def grammar(self, vocabulary: Sequence[str], **options: Any) -> Grammar:
         return grammar.build(tuple(vocabulary), grammar.Form(**options))
 
+    def request(self, outputs: Sequence[Path], seed: int, **options: Any) -> Request:
+        """Everything that `seqtutor generate music` can be asked for, checked before the work."""
+        from seqtutor_music import delivery
+
+        wanted = request.understand(options, seed)
+        delivery.check(wanted, outputs)
+
+        def deliver(table: Table, recipe: Mapping[str, Any]) -> Sequence[Path]:
+            return delivery.deliver(wanted, table, outputs, {**recipe, **wanted.recipe()})
+
+        return Request(vars(wanted.form), wanted.prefix, wanted.max_length, wanted.surplus, wanted.choose, deliver,
+                       wanted.primer.warnings if wanted.primer else ())
+
+    def command(self, name: str) -> Any:
+        """`seqtutor score music` reads files that musicians have, and is this domain's own."""
+        if name != "score":
+            return None
+        from seqtutor_music.score_command import command
+
+        return command
+
+    def edits(self, texts: Sequence[str], n: int, rng: random.Random) -> list[str]:
+        """Melodies that take some bars from one parent and some from another of the same metre and length."""
+        from seqtutor_music.edits import edits
+
+        return edits(texts, n, rng)
+
+    def corpus(self, name: str, column: str | None = None) -> Corpus:
+        """A named corpus, or a file or folder of MIDI, MusicXML and ABC."""
+        path = Path(name)
+        if name not in self.corpora and path.is_dir():
+            return corpus.folder_corpus(path)
+        return super().corpus(name, column)
+
     def read_file(self, path: Path, column: str | None = None) -> Iterator[str]:
-        yield from corpus.read_abc(path)
+        yield from corpus.read_user_file(path)
+
+    def melody(self, text: str) -> Melody:
+        """The melody of a stream, for Python users."""
+        return tokens.parse(text)
 
 
 DOMAIN = MusicDomain()

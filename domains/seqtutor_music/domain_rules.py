@@ -53,6 +53,14 @@ def end_score(rule: MelodyRule) -> Callable[[Sequence[str]], list[float]]:
     return score
 
 
+def _quality(texts: Sequence[str]) -> list[float]:
+    melodies = _melodies(texts)
+    good = [i for i, melody in enumerate(melodies) if melody is not None]
+    out = np.full(len(texts), np.nan)
+    out[good] = rules.quality([m for m in melodies if m is not None])
+    return [float(value) for value in out]
+
+
 def place(melody: Melody, step: int) -> int:
     """The token position of ``step`` in the stream of ``melody``."""
     bars = 0 if step < melody.upbeat else (step - melody.upbeat) // melody.meter.steps + 1
@@ -158,7 +166,9 @@ def domain_rules() -> tuple[Rule, ...]:
     nine = tuple(Rule(PREFIX + name, "Sequence Tutor " + (function.__doc__ or "").split("\n")[0],
                       step_score(function), when="step", explain=step_explain(name))
                  for name, function in sequence_tutor.RULES.items())
-    return nine + tuple(Rule(rule.name, rule.about, end_score(rule), low=0.0, high=1.0, explain=end_explain(rule))
+    whole = Rule("quality", "all rules of melody together, weighted by severity, 1 for as good as people", _quality,
+                 low=0.0, high=1.0, explain=lambda text: [f for r in rules.RULES for f in end_explain(r)(text)])
+    return (*nine, whole) + tuple(Rule(rule.name, rule.about, end_score(rule), low=0.0, high=1.0, explain=end_explain(rule))
                         for rule in rules.RULES)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from seqtutor.domain import SeqtutorError, UsageError, nearest
@@ -62,7 +62,11 @@ def melody_of_song(song: Song, *, track: str | None = None, key: Key | None = No
     if key is None:
         key = find_key(line, fifths)
         warnings.append(f"took the key to be {key.name}; --key names another")
-    return Imported(Melody(line, line[-1].end, meter, key, 0, min(max(tempo, 10.0), 500.0), title).padded(),
+    upbeat = meter.steps - line[0].start if meter.steps // 2 < line[0].start < meter.steps else 0
+    if upbeat:
+        warnings.append("the first bar holds an upbeat only; bars are counted from the next")
+        line = tuple(replace(n, start=n.start - meter.steps + upbeat) for n in line)
+    return Imported(Melody(line, line[-1].end, meter, key, upbeat, min(max(tempo, 10.0), 500.0), title).padded(),
                     tuple(warnings))
 
 

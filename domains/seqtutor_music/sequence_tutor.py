@@ -24,6 +24,7 @@ Classes = NDArray[np.int64]
 Rewards = NDArray[np.float64]
 NOTE_OFF, NO_EVENT, FIRST_PITCH = 0, 1, 2
 MOTIF = 8  # steps in a motif's window
+ROUNDING = 1e-12  # so that a coefficient of exactly 3/20 is not above .15
 FIFTH, OCTAVE = 7, 12
 _WHITE = np.isin(np.arange(-FIRST_PITCH, 64) % 12, WHITE)
 _PREFERENCE = np.array([0, 0, .08, 0, .09, .07, 0, .02, 0, .05, 0, -.3, 0, -1.0])  # by semitones, 13 for more
@@ -120,7 +121,7 @@ def autocorrelations(x: Classes) -> Rewards:
 def autocorrelation(x: Classes, center: Center = C_MAJOR) -> Rewards:
     """4. −3 × |coefficient| for each of lags 1, 2, 3 of the melody so far where it exceeds .15."""
     size = np.abs(autocorrelations(x))
-    reward: Rewards = -3.0 * np.where(size > .15, size, 0.0).sum(0)
+    reward: Rewards = -3.0 * np.where(size > .15 + ROUNDING, size, 0.0).sum(0)
     return reward
 
 
