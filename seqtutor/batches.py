@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from random import Random
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqtutor.corpus import Encoded
-from seqtutor.domain import Domain
+from seqtutor.domain import Domain, UnknownToken
 from seqtutor.vocabulary import BOS, EOS, PAD, Vocabulary
 
 _BUCKET = 50  # batches that are sorted together: long enough for little padding, short enough to stay random
@@ -63,7 +64,8 @@ def augmenter(domain: Domain, vocabulary: Vocabulary, texts: Sequence[str], shar
         rng = Random(f"{key.tolist()} {index}")
         if rng.random() < share:
             for variant in domain.variants(texts[index], 1, rng):
-                return vocabulary.encode(domain.split(variant))
+                with suppress(UnknownToken):
+                    return vocabulary.encode(domain.split(variant))
         return ids
 
     return augment

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor
 
 from seqtutor.domain import UsageError
@@ -21,7 +21,8 @@ def save(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Writes named tensors and a JSON-able ``state`` (counters, configuration) as one safetensors file."""
     metadata = {"format": FORMAT, "state": json.dumps(state)}
     with atomic(path) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+        temporary.write_bytes(serialise({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+                                        metadata))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A corpus made ready: standardised, deduplicated, split by hash, with a manifest that says where all of it came from."""
+"""A corpus made ready: standardised, deduplicated, split by hash, with a manifest that says where it came from."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +62,8 @@ def prepare(domain: Domain, corpus: Corpus, *, heldout: float = 0.05, use_cache:
     versions = domain.versions()
     key = hashlib.sha256(json.dumps([domain.name, corpus.name, sha256, versions]).encode()).hexdigest()[:16]
     cached = cache_folder() / "corpora" / f"{domain.name}-{key}.json.gz"
-    if use_cache and cached.exists():
-        content = json.loads(gzip.decompress(cached.read_bytes()))
-    else:
+    content = _recall(cached) if use_cache else None
+    if content is None:
         content = _standardise(domain, corpus, path, progress)
         if use_cache:
             _store(cached, content)
@@ -87,16 +87,28 @@ def prepare(domain: Domain, corpus: Corpus, *, heldout: float = 0.05, use_cache:
 def _standardise(domain: Domain, corpus: Corpus, path: Path, progress: Callable[[int], None] | None) -> dict[str, Any]:
     texts: set[str] = set()
     rows = left_out = 0
-    for raw in corpus.read(path):
-        rows += 1
-        text = domain.standardise(raw)
-        if text is None:
-            left_out += 1
-        else:
-            texts.add(text)
-        if progress and rows % 1000 == 0:
-            progress(rows)
+    try:
+        for raw in corpus.read(path):
+            rows += 1
+            text = domain.standardise(raw)
+            if text is None:
+                left_out += 1
+            else:
+                texts.add(text)
+            if progress and rows % 1000 == 0:
+                progress(rows)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not text in UTF-8 (byte {error.object[error.start]:#04x} after row {rows:,}); "
+                         "expected one text a line, or a format that the domain reads") from error
     return {"texts": sorted(texts), "rows": rows, "left_out": left_out, "repeated": rows - left_out - len(texts)}
+
+
+def _recall(path: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
+        return content if content.keys() >= {"texts", "rows", "left_out", "repeated"} else None
+    except (OSError, EOFError, zlib.error, ValueError, AttributeError):
+        return None  # absent, or damaged: it is made again
 
 
 def _store(path: Path, content: dict[str, Any]) -> None:

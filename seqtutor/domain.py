@@ -8,17 +8,20 @@ text, tokens (strings) and plain numbers. ``examples/peptide_domain.py`` is a co
 from __future__ import annotations
 
 import difflib
+import hashlib
 import math
 import re
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # a domain without a grammar needs no numpy, and --help none at all
+    import numpy as np
+    from numpy.typing import NDArray
 
 API_VERSION = 1
 
@@ -122,13 +125,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Option:
-    """A choice a domain offers to `seqtutor generate` (``key``, ``meter``); it reaches :meth:`Domain.grammar`."""
+    """A choice a domain offers to `seqtutor generate` (``key``, ``meter``, ``keep``); what the user chose, if
+    anything, reaches :meth:`Domain.grammar` and :meth:`Domain.accepts` under this name. ``many``: may be given more
+    than once, and arrives as a tuple."""
 
     name: str
     about: str
     default: Any = None
     type: type = str
     choices: Sequence[str] = ()
+    many: bool = False
+    metavar: str | None = None
 
 
 @dataclass(frozen=True)
@@ -183,6 +190,8 @@ class Domain(ABC):
     name: str
     #: one line for `seqtutor domains`
     about: str = ""
+    #: what a text of this domain is called at the head of its column
+    text_column: str = "text"
     #: every token that a prior of this domain knows unless its corpus says otherwise
     tokens: Sequence[str]
     rules: Sequence[Rule] = ()
@@ -232,13 +241,19 @@ class Domain(ABC):
         return [self.family(text) for text in texts]
 
     def versions(self) -> dict[str, str]:
-        """Versions of what ``standardise`` depends on; a change makes cached corpora stale."""
-        return {}
+        """Versions of what ``standardise`` depends on; a change makes cached corpora stale. By default a hash of the
+        file that defines the domain, which is all there is to a domain of one file."""
+        file = getattr(sys.modules.get(type(self).__module__), "__file__", None)
+        return {self.name: hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]} if file else {}
 
     def grammar(self, vocabulary: Sequence[str], **options: Any) -> Grammar | None:
         """The automaton that every sample must follow under ``options``, or None for no constraint. ``vocabulary``
         is the model's token list, specials included: column i of the automaton is token i."""
         return None
+
+    def accepts(self, texts: Sequence[str], **options: Any) -> Sequence[bool]:
+        """Which of the valid, canonical ``texts`` meet the user's ``options`` that no grammar can promise."""
+        return [True] * len(texts)
 
     def variants(self, text: str, n: int, rng: Random) -> list[str]:
         """Up to ``n`` other spellings of the same thing; ``canonical`` of each equals ``canonical(text)``."""
@@ -250,7 +265,9 @@ class Domain(ABC):
 
     def read_file(self, path: Path, column: str | None = None) -> Iterator[str]:
         """Raw texts of a user's file; by default one text a line."""
-        with open(path, encoding="utf-8") as file:
+        if column is not None:
+            raise UsageError(f"files of the domain {self.name!r} have one text a line and no column {column!r}")
+        with open(path, encoding="utf-8-sig") as file:
             for line in file:
                 if line.strip():
                     yield line.strip()
@@ -276,5 +293,5 @@ class Domain(ABC):
         path = Path(name)
         if not path.exists() and path.suffix == "" and "/" not in name:
             raise nearest(name, self.corpora, f"corpus of {self.name} (and there is no such file)")
-        return Corpus(path.name, f"the file {path.name}", "the user's own", lambda: path,
-                      lambda p: self.read_file(p, column))
+        title = path.name if column is None else f"{path.name}, column {column}"
+        return Corpus(title, f"the file {title}", "the user's own", lambda: path, lambda p: self.read_file(p, column))

@@ -18,11 +18,7 @@ def atomic(path: Path) -> Iterator[Path]:
     On any failure, Ctrl-C included, the temporary file goes and an earlier ``path`` stays as it was. A missing
     folder, a read-only one or a full disk raise :class:`SeqtutorError` with what to do.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise UsageError(f"cannot write {path}: it is a folder; name a file in it")
-    if not path.parent.is_dir():
-        raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist; create it first")
+    path = check_writable(path)
     temporary = None
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
@@ -40,6 +36,20 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> Path:
+    """``path`` if a file can be put there; otherwise :class:`SeqtutorError` in one line. Ask before hours of work."""
+    path = Path(path)
+    if path.is_dir():
+        raise UsageError(f"cannot write {path}: it is a folder; name a file in it")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"cannot write {path}: it is not a file; name one that may be replaced")
+    if not path.parent.is_dir():
+        raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise SeqtutorError(f"cannot write {path}: nothing may be written in {path.parent}; choose another place")
+    return path
 
 
 def _umask() -> int:

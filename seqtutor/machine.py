@@ -32,7 +32,7 @@ def set_threads(threads: int | None = None) -> int:
     if threads is None:
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         with contextlib.suppress(KeyError, ValueError):
-            threads = min(threads, int(os.environ["OMP_NUM_THREADS"]))
+            threads = max(1, min(threads, int(os.environ["OMP_NUM_THREADS"])))
     torch.set_num_threads(threads)
     return threads
 
@@ -40,7 +40,7 @@ def set_threads(threads: int | None = None) -> int:
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether bf16 products run in hardware on ``device``."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     try:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and (
             torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from seqtutor.domain import SeqtutorError, UsageError
@@ -94,7 +94,8 @@ class SequenceModel(nn.Module):
             "provenance": json.dumps(self.provenance, sort_keys=True),
         }
         with atomic(path) as temporary:
-            save_file({k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}, temporary, metadata)
+            temporary.write_bytes(serialise({k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()},
+                                            metadata))
 
     @classmethod
     def load(cls, path: Path, domain: str | None = None) -> SequenceModel:
@@ -116,8 +117,6 @@ class SequenceModel(nn.Module):
                 raise ValueError(f"its tensors {found} do not fit its architecture {expected}")
             if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
                 raise ValueError("it holds weights that are not finite")
-        except UsageError:
-            raise
         except Exception as error:  # the safetensors library raises several kinds; all mean the same to the user
             raise UsageError(f"{path} is damaged: {error}") from error
         model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
@@ -133,8 +132,8 @@ def read_metadata(path: Path) -> dict[str, str]:
             if not 2 <= length <= 10_000_000:
                 raise ValueError
             header = json.loads(file.read(length))
-        metadata = header.get("__metadata__", {})
-    except (struct.error, ValueError, AttributeError) as error:
+        metadata = dict(header.get("__metadata__", {}))
+    except (struct.error, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path} is not a safetensors file (or it is cut off); "
                          "expected a model written by seqtutor") from error
     if metadata.get("format") != FORMAT or not {"domain", "config", "vocabulary", "provenance"} <= metadata.keys():

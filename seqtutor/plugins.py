@@ -41,7 +41,7 @@ def load_domain(spec: str) -> Domain:
         return _check(found[spec].load(), f"the domain {spec!r} ({found[spec].value})")
     except UsageError:
         raise
-    except Exception as error:  # a plugin may fail in any way; it must not hide the others
+    except (Exception, SystemExit) as error:  # a plugin may fail in any way; it must not hide the others
         raise UsageError(f"the domain {spec!r} ({found[spec].value}) does not load: {_line(error)}") from error
 
 
@@ -56,7 +56,7 @@ def _load_file(path: Path) -> object:
     sys.modules[name] = module  # dataclasses and pickle look the module up
     try:
         module_spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"the domain file {path} does not load: {_line(error)}") from error
     if not hasattr(module, "DOMAIN"):
         raise UsageError(f"the domain file {path} defines no DOMAIN")
@@ -68,11 +68,14 @@ def _check(domain: object, where: str) -> Domain:
         raise UsageError(f"{where}: DOMAIN is a class; make it an instance, {domain.__name__}()")
     if not isinstance(domain, Domain):
         raise UsageError(f"{where}: DOMAIN is {type(domain).__name__}, not a seqtutor.domain.Domain")
+    for name in ("name", "tokens"):
+        if not hasattr(type(domain), name) and name not in vars(domain):
+            raise UsageError(f"{where}: its domain has no {name!r}; see examples/peptide_domain.py")
     if domain.api_version != API_VERSION:
         raise UsageError(f"{where} was written for api_version {domain.api_version}; this seqtutor has {API_VERSION}")
     return domain
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

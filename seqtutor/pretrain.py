@@ -23,7 +23,8 @@ from seqtutor import checkpoint
 from seqtutor.batches import augmenter, by_length, encode, epoch_batches, pad
 from seqtutor.corpus import Encoded, Prepared
 from seqtutor.domain import Domain, SeqtutorError, UsageError
-from seqtutor.files import atomic
+from seqtutor.files import atomic, check_writable
+from seqtutor.known import KnownTexts
 from seqtutor.machine import has_fast_bf16, keep_freed_memory
 from seqtutor.model import ModelConfig, SequenceModel, resolve_device
 from seqtutor.vocabulary import PAD, Vocabulary
@@ -58,6 +59,11 @@ class PretrainConfig:
             raise UsageError(f"the schedule must be cosine or step, not {self.schedule!r}")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise UsageError(f"precision must be auto, fp32 or bf16, not {self.precision!r}")
+        for name in ("warmup", "evaluate_samples", "checkpoint_minutes"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)}")
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"the seed must be from 0 to {2**32 - 1}, not {self.seed}")
         if not 0 <= self.augment <= 1:
             raise UsageError(f"augment must be from 0 to 1, not {self.augment}")
 
@@ -69,14 +75,15 @@ Report = Callable[[dict[str, Any]], None]
 def pretrain(domain: Domain, prepared: Prepared, out: Path, *, model: ModelConfig = ModelConfig(),
              config: PretrainConfig = PretrainConfig(), resume: bool = False, command: str = "",
              report: Report | None = None) -> SequenceModel:
-    """Trains a prior on ``prepared`` and writes it to ``out`` (.safetensors), with ``.metrics.csv`` and
-    ``.checkpoint`` beside it. ``resume`` goes on from that checkpoint exactly as if nothing had happened.
+    """Trains a prior on ``prepared`` and writes it to ``out`` (.safetensors), with its ``.known.npy``,
+    ``.metrics.csv`` and ``.checkpoint`` beside it. ``resume`` goes on from that checkpoint exactly as if nothing had
+    happened.
 
     Under torchrun every process takes its share of each batch of steps and the gradients are averaged.
     Raises :class:`SeqtutorError` when the loss is not finite; the checkpoint before that stays.
     """
     # 1. Places and processes
-    saved = Path(f"{out}.checkpoint")
+    saved = Path(f"{check_writable(out)}.checkpoint")
     log = Path(f"{out}.metrics.csv")
     rank, world = _join_processes()
     device = resolve_device(f"cuda:{os.environ['LOCAL_RANK']}" if world > 1 and torch.cuda.is_available()
@@ -96,7 +103,8 @@ def pretrain(domain: Domain, prepared: Prepared, out: Path, *, model: ModelConfi
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     identity = {"config": dataclasses.asdict(config), "model": dataclasses.asdict(model), "world": world,
                 "corpus": prepared.manifest["sha256"], "train": len(train), "domain": domain.name}
-    step, rows, seconds = 0, [], 0.0
+    step, seconds = 0, 0.0
+    rows: list[dict[str, Any]] = []
     running = torch.zeros(2, dtype=torch.float64)  # nats and tokens since the last evaluation
     if resume:
         step, rows, seconds, running = _restore(saved, network, optimizer, identity)
@@ -127,8 +135,8 @@ def pretrain(domain: Domain, prepared: Prepared, out: Path, *, model: ModelConfi
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            raise SeqtutorError(f"the loss stopped being finite at step {step}; lower --learning-rate and "
-                                f"go on from {saved} with --resume")
+            raise SeqtutorError(f"the loss stopped being finite at step {step}; begin again with a lower "
+                                "--learning-rate or --clip (or with --precision fp32)")
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step, steps, per_epoch)
         optimizer.step()
@@ -162,6 +170,7 @@ def pretrain(domain: Domain, prepared: Prepared, out: Path, *, model: ModelConfi
                           "seqtutor": seqtutor.__version__}
     if rank == 0:
         network.save(out)
+        KnownTexts.of(prepared.train + prepared.heldout).save(out)
     if world > 1:
         dist.barrier()
         dist.destroy_process_group()
@@ -235,14 +244,24 @@ def _keep(path: Path, network: SequenceModel, optimizer: torch.optim.Optimizer, 
     checkpoint.save(path, tensors, {**identity, "step": step, "rows": rows, "seconds": seconds})
 
 
-def _restore(path: Path, network: SequenceModel, optimizer: torch.optim.Optimizer, identity: dict[str, Any]) -> tuple[int, list[dict[str, Any]], float, Tensor]:
+def _restore(path: Path, network: SequenceModel, optimizer: torch.optim.Optimizer,
+             identity: dict[str, Any]) -> tuple[int, list[dict[str, Any]], float, Tensor]:
     tensors, state = checkpoint.load(path)
-    for what, value in identity.items():
-        if state.get(what) != value:
-            raise UsageError(f"{path} belongs to another run: its {what} is {state.get(what)}, now it is {value}")
+    before, now = _flat({what: state.get(what) for what in identity}), _flat(identity)
+    if before != now:
+        differ = ", ".join(f"{what} was {before.get(what)!r} and is {now.get(what)!r}"
+                           for what in sorted(before | now) if before.get(what) != now.get(what))
+        raise UsageError(f"{path} belongs to another run ({differ}); give the same options, or begin without --resume")
     network.load_state_dict(checkpoint.unpack("model", tensors))
     checkpoint.restore_optimizer(optimizer, checkpoint.unpack("optimizer", tensors))
     return state["step"], state["rows"], state["seconds"], tensors["running"]
+
+
+def _flat(identity: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for what, value in identity.items():
+        flat |= value if isinstance(value, dict) else {what: value}
+    return flat
 
 
 def plot_loss(metrics: Path, picture: Path) -> str:

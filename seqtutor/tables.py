@@ -104,7 +104,8 @@ def to_json(table: Table, file: TextIO) -> None:
 def print_table(table: Table, *, title: str | None = None, limit: int | None = None) -> None:
     """Prints the first ``limit`` rows (all by default) to stdout as wide as the terminal.
 
-    Numbers stand right-aligned and whole, long texts are folded; columns that do not fit are named below the table.
+    Numbers stand right-aligned and whole, long texts are folded. Empty columns are left out, and so are the last ones
+    that do not fit, which a line below names; a column ``error`` is kept before any other.
     """
     from rich import box
     from rich.console import Console
@@ -113,25 +114,29 @@ def print_table(table: Table, *, title: str | None = None, limit: int | None = N
 
     console = Console(file=sys.stdout, highlight=False, emoji=False)
     rows = len(table.texts) if limit is None else min(limit, len(table.texts))
+    texts = {name: shown(values)[:rows] for name, values in _columns(table).items()}
+    texts = {name: column for name, column in texts.items() if any(column) or not rows}
+    numbers = {name for name in texts if numeric(table.columns.get(name, ()))}
+    widest = {name: max(map(len, [name, *column])) for name, column in texts.items()}
+    least = {name: width if name in numbers else min(width, max(20, len(name))) for name, width in widest.items()}
+
+    fitting: set[str] = set()
+    left = console.width - 1
+    for name in sorted(texts, key=lambda name: name != "error"):
+        left -= least[name] + 3
+        if left >= 0 or len(fitting) < 2:
+            fitting.add(name)
+
     grid = Grid(title=None if title is None else Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    left, omitted, cells = console.width, [], []
-    for name, values in _columns(table).items():
-        is_number, texts = numeric(values), shown(values)[:rows]
-        widest = max(map(len, [name, *texts]))
-        least = widest if is_number else min(widest, max(20, len(name)))
-        left -= least + 2
-        if left < 0 and len(cells) > 1:
-            omitted.append(name)
-            continue
-        grid.add_column(Text(name), justify="right" if is_number else "left", no_wrap=is_number, overflow="fold",
-                        min_width=min(least, console.width // 2))
-        cells.append([Text(text) for text in texts])
-    for row in zip(*cells, strict=True):
-        grid.add_row(*row)
+    for name in filter(fitting.__contains__, texts):
+        grid.add_column(Text(name), justify="right" if name in numbers else "left", no_wrap=name in numbers,
+                        overflow="fold", min_width=min(least[name], console.width // 2))
+    for row in zip(*(texts[name] for name in texts if name in fitting), strict=True):
+        grid.add_row(*map(Text, row))
     console.print(grid)
-    if rows < len(table.texts):
-        console.print(f"… and {len(table.texts) - rows:,} more rows")
-    if omitted:
+    if more := len(table.texts) - rows:
+        console.print(f"… and {more:,} more row{'s' * (more > 1)}")
+    if omitted := [name for name in texts if name not in fitting]:
         console.print(Text(f"columns that do not fit: {', '.join(omitted)}"))
 
 
@@ -188,8 +193,9 @@ def _gzipped(export: Exporter, suffix: str) -> Exporter:
         bare = path.with_name(path.name + suffix)
         try:
             export(table, bare)
-            with open(bare, "rb") as source, open(path, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
-                shutil.copyfileobj(source, packed)  # no name and no time inside: the same table gives the same bytes
+            # No name and no time go inside, so that the same table gives the same bytes.
+            with open(bare, "rb") as source, open(path, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, 0) as packed:
+                shutil.copyfileobj(source, packed)
         finally:
             bare.unlink(missing_ok=True)
 

@@ -1,17 +1,18 @@
-"""Molecules as SMILES: tokens, corpora, rules of medicinal chemistry, exporters."""
+"""Molecules as SMILES: tokens, corpora, rules of medicinal chemistry, exporters.
+
+What needs RDKit is imported when it is used, so that `seqtutor generate molecules --help` answers at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from random import Random
+from typing import Any
 
-import rdkit
-
-from seqtutor.domain import Domain
-from seqtutor_molecules import standard, tokens
-from seqtutor_molecules.corpus import CORPORA
-from seqtutor_molecules.variants import variants
+from seqtutor.domain import Column, Corpus, Domain, Exporter, Option, Rule, RuleFamily, Table, UsageError
+from seqtutor_molecules import tokens
 
 
 class Molecules(Domain):
@@ -19,22 +20,72 @@ class Molecules(Domain):
 
     name = "molecules"
     about = "drug-like molecules as SMILES"
+    text_column = "smiles"
     tokens = tokens.TOKENS
-    corpora = CORPORA
+    describe = ("qed", "sa", "logp", "mw", "tpsa", "hba", "hbd", "rotatable_bonds", "rings", "alerts", "scaffold")
+    options = (
+        Option("keep", "only molecules that match this SMARTS (again for more)", metavar="SMARTS", many=True),
+        Option("avoid", "no molecule that matches this SMARTS (again for more)", metavar="SMARTS", many=True),
+        Option("alerts", "no molecule with an alert of these catalogues: pains, brenk or pains,brenk",
+               metavar="NAMES"),
+    )
+
+    @cached_property
+    def rules(self) -> Sequence[Rule]:  # type: ignore[override]
+        from seqtutor_molecules.rules import RULES
+        return RULES
+
+    @cached_property
+    def families(self) -> Sequence[RuleFamily]:  # type: ignore[override]
+        from seqtutor_molecules.rules import FAMILIES
+        return FAMILIES
+
+    @cached_property
+    def columns(self) -> Sequence[Column]:  # type: ignore[override]
+        from seqtutor_molecules.rules import COLUMNS
+        return COLUMNS
+
+    @cached_property
+    def corpora(self) -> Mapping[str, Corpus]:  # type: ignore[override]
+        from seqtutor_molecules.corpus import CORPORA
+        return CORPORA
+
+    @cached_property
+    def exporters(self) -> Mapping[str, Exporter]:  # type: ignore[override]
+        from seqtutor_molecules.export import EXPORTERS
+        return EXPORTERS
 
     def split(self, text: str) -> list[str]:
         return tokens.split(text)
 
     def canonical(self, text: str) -> str | None:
-        return standard.canonical(text)
+        from seqtutor_molecules.standard import canonical
+        return canonical(text)
 
     def standardise(self, text: str) -> str | None:
-        return standard.standardise(text)
+        from seqtutor_molecules.standard import standardise
+        return standardise(text)
 
     def versions(self) -> dict[str, str]:
+        import rdkit
         return {"rdkit": rdkit.__version__}
 
+    def accepts(self, texts: Sequence[str], **options: Any) -> Sequence[bool]:
+        """Which SMILES hold every ``keep`` pattern, no ``avoid`` pattern and no alert of the ``alerts`` catalogues."""
+        catalogues = [name.strip() for name in (options.get("alerts") or "").split(",") if name.strip()]
+        for name in catalogues:
+            if name not in ("pains", "brenk"):
+                raise UsageError(f"unknown alert catalogue {name!r} (known: pains, brenk)")
+        wanted = [(self.rule(f"match({smarts})"), 1.0) for smarts in options.get("keep") or ()]
+        wanted += [(self.rule(f"match({smarts})"), 0.0) for smarts in options.get("avoid") or ()]
+        wanted += [(self.rule(name), 0.0) for name in catalogues]
+        accepted = [True] * len(texts)
+        for rule, value in wanted:
+            accepted = [yes and found == value for yes, found in zip(accepted, rule(texts), strict=True)]
+        return accepted
+
     def variants(self, text: str, n: int, rng: Random) -> list[str]:
+        from seqtutor_molecules.variants import variants
         return variants(text, n, rng)
 
 

@@ -14,8 +14,11 @@ _ALPHABET = frozenset(TOKENS)
 
 def parse(smiles: str) -> Chem.Mol | None:
     """The sanitised RDKit molecule, or None; RDKit's complaints stay off stderr."""
-    with rdBase.BlockLogs():
-        mol = Chem.MolFromSmiles(smiles)
+    try:
+        with rdBase.BlockLogs():
+            mol = Chem.MolFromSmiles(smiles)
+    except UnicodeEncodeError:  # half a surrogate pair
+        return None
     return mol if mol is not None and mol.GetNumAtoms() else None
 
 
@@ -43,7 +46,7 @@ def standardise(smiles: str) -> str | None:
         if any(atom.GetFormalCharge() for atom in mol.GetAtoms()):
             mol = _uncharger().uncharge(mol)
         flat = Chem.MolToSmiles(mol, isomericSmiles=False)
-    # Writing once is not always a fixed point of reading and writing; the second pass is, or the molecule is left out.
+    # Writing once is not always a fixed point of reading and writing (explicit hydrogens of isotopes); twice is.
     text = canonical(flat)
     if text is None or not _ALPHABET.issuperset(tokens := split(text)) or len(tokens) > LONGEST:
         return None

@@ -6,8 +6,8 @@ import re
 
 from seqtutor.domain import UnknownToken
 
-# A bracket atom, a two-letter element or a two-digit ring closure is one token.
-_TOKEN = re.compile(r"\[[^\[\]]+\]|Br|Cl|%\d\d|%\(\d+\)|[BCNOPSFIbcnops]|[-=#$:~/\\.()*]|\d")
+# A bracket atom, a two-letter element, a two-digit ring closure or a dative bond is one token.
+_TOKEN = re.compile(r"\[[^\[\]]+\]|Br|Cl|%\d\d|%\(\d+\)|->|<-|[BCNOPSFIbcnops]|[-=#$:~/\\.()*]|\d")
 
 #: What standardised ZINC250k is written in: neutral, no stereo, [nH] the only bracket atom.
 TOKENS = ("#", "(", ")", "-", "1", "2", "3", "4", "5", "6", "=", "Br", "C", "Cl", "F", "N", "O", "S", "[nH]", "c", "n",

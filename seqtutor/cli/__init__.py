@@ -76,7 +76,8 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _run(args: Sequence[str] | None) -> int:
     try:
-        group.main(args=args, prog_name="seqtutor", standalone_mode=False)
+        words = list(sys.argv[1:] if args is None else args) or ["--help"]
+        group.main(args=_domain_first(words), prog_name="seqtutor", standalone_mode=False)
         sys.stdout.flush()
         return 0
     except SeqtutorError as error:
@@ -91,6 +92,16 @@ def _run(args: Sequence[str] | None) -> int:
         raise
     except (OSError, MemoryError) as error:
         return _say(str(error) or type(error).__name__, 1)
+
+
+def _domain_first(words: list[str]) -> list[str]:
+    """``--domain SPEC`` anywhere after the command is the same as SPEC right after it."""
+    for i, word in enumerate(words):
+        if word == "--domain" and 0 < i < len(words) - 1:
+            return [words[0], words[i + 1], *words[1:i], *words[i + 2:]]
+        if word.startswith("--domain=") and i > 0:
+            return [words[0], word.removeprefix("--domain="), *words[1:i], *words[i + 1:]]
+    return words
 
 
 def _say(message: str, code: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 from seqtutor.cli.options import domain_argument, load
 from seqtutor.cli.progress import Progress
 from seqtutor.domain import UsageError
+from seqtutor.files import check_writable
 
 
 @click.command()
@@ -61,9 +63,10 @@ def command(domain: str, corpus: str, out: Path, column: str | None, heldout: fl
     plugin = load(domain)
     if out.suffix != ".safetensors":
         raise UsageError(f"--out must end in .safetensors, not {out.name!r}")
-    if not out.parent.is_dir():
-        raise UsageError(f"the folder {out.parent} does not exist; create it first")
+    check_writable(out)
     source = plugin.corpus(corpus, column)
+    first = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun one tells how it goes
+    quiet = quiet or not first
 
     from seqtutor.corpus import prepare
     with Progress(f"reading {source.name}", None, quiet) as progress:
@@ -92,5 +95,6 @@ def command(domain: str, corpus: str, out: Path, column: str | None, heldout: fl
 
         pretrain(plugin, prepared, out, model=model, config=config, resume=resume, report=report,
                  command=shlex.join(["seqtutor", *sys.argv[1:]]))
-    note = plot_loss(Path(f"{out}.metrics.csv"), Path(f"{out}.loss.png"))
-    click.echo(f"wrote {out}" + (f"; {note}" if note else ""), err=True)
+    if first:
+        note = plot_loss(Path(f"{out}.metrics.csv"), Path(f"{out}.loss.png"))
+        click.echo(f"wrote {out}" + (f"; {note}" if note else ""), err=True)

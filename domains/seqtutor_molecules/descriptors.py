@@ -1,0 +1,89 @@
+"""What RDKit says of a SMILES, computed once and only when asked for, and why it refuses one.
+
+    molecule("CC(=O)Oc1ccccc1C(=O)O").qed    # 0.5501…
+    molecule("C1CC")                         # None
+    why_invalid("C1CC")                      # "ring 1 is not closed"
+
+Rules over the same batch share the parsed molecule, its rings and its logP through :func:`molecule`, which keeps the
+most recent texts.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property, lru_cache
+
+from rdkit import Chem, rdBase
+from rdkit.Chem import Crippen, rdFingerprintGenerator
+from rdkit.Chem import rdMolDescriptors as rdmd
+from rdkit.Chem.Scaffolds import MurckoScaffold
+from rdkit.DataStructs import ExplicitBitVect
+
+from seqtutor_molecules import shortcuts
+from seqtutor_molecules.standard import parse
+
+#: Texts that :func:`molecule` remembers (some 20 kB each); a batch that several rules share should be smaller.
+REMEMBERED = 2048
+
+_MORGAN = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
+
+
+class Molecule:
+    """A parsed SMILES with descriptors that are computed when first read. ``mol`` is shared: do not change it."""
+
+    def __init__(self, smiles: str, mol: Chem.Mol):
+        self.smiles = smiles
+        self.mol = mol
+
+    @cached_property
+    def counts(self) -> shortcuts.Counts | None:
+        """Atoms of each element where the exact shortcuts hold (:func:`shortcuts.ordinary`), otherwise None."""
+        return shortcuts.ordinary(self.smiles, self.mol)
+
+    @cached_property
+    def rings(self) -> shortcuts.Rings:
+        """The atom indices of each ring of RDKit's symmetrised smallest set."""
+        rings: shortcuts.Rings = self.mol.GetRingInfo().AtomRings()
+        return rings
+
+    @cached_property
+    def logp(self) -> float:
+        """Octanol–water partition, log10 units (Wildman & Crippen 1999, J. Chem. Inf. Comput. Sci. 39, 868)."""
+        return float(Crippen.MolLogP(self.mol))
+
+    @cached_property
+    def tpsa(self) -> float:
+        """Topological polar surface in Å², of N and O (Ertl, Rohde & Selzer 2000, J. Med. Chem. 43, 3714)."""
+        return float(rdmd.CalcTPSA(self.mol))
+
+    @cached_property
+    def rotatable_bonds(self) -> int:
+        """Rotatable bonds by RDKit's strict definition, which leaves out amide and ester bonds."""
+        return shortcuts.rotatable_bonds(self.mol, self.counts)
+
+    @cached_property
+    def qed(self) -> float:
+        """Quantitative estimate of drug-likeness, 0 to 1 (Bickerton et al. 2012, Nature Chemistry 4, 90)."""
+        return shortcuts.qed(self.mol, self.counts, self.rings, self.logp, self.tpsa)
+
+    @cached_property
+    def sa(self) -> float:
+        """Synthetic accessibility, 1 easy to 10 hard (Ertl & Schuffenhauer 2009, J. Cheminformatics 1, 8)."""
+        return shortcuts.sa(self.mol, self.counts, self.rings)
+
+    @cached_property
+    def fingerprint(self) -> ExplicitBitVect:
+        """Morgan fingerprint of radius 2, 2048 bits (Rogers & Hahn 2010, J. Chem. Inf. Model. 50, 742)."""
+        return _MORGAN.GetFingerprint(self.mol)
+
+    @cached_property
+    def scaffold(self) -> str:
+        """Canonical SMILES of the Murcko scaffold, the rings and what links them (Bemis & Murcko 1996); "" if none."""
+        return str(Chem.MolToSmiles(MurckoScaffold.GetScaffoldForMol(self.mol)))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def molecule(smiles: str) -> Molecule | None:
+    """The molecule that ``smiles`` stands for, or None. It never raises, and RDKit stays quiet."""
+    mol = parse(smiles)
+    return None if mol is None else Molecule(smiles, mol)

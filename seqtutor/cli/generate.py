@@ -1,0 +1,159 @@
+"""``seqtutor generate DOMAIN``: exactly n valid, unique texts, to the terminal, a pipe or files."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seqtutor.cli.progress import Progress
+from seqtutor.domain import Domain, SeqtutorError, Table, UsageError
+
+EXAMPLES = """\b
+Examples:
+  seqtutor generate {name} -n 20
+  seqtutor generate {name} -n 500 --novel --seed 7 -o out.csv
+{more}"""
+
+MOLECULES = """\
+  seqtutor generate molecules -n 200 --alerts pains,brenk -o hits.sdf -o hits.html
+  seqtutor generate molecules -n 2000 --top 50 --by qed -o best.png
+  seqtutor generate molecules -n 100 --keep 'c1ccncc1' --avoid '[N+](=O)[O-]' --json
+"""
+
+PARAMETERS = [
+    click.Option(["-n", "n"], type=int, default=None, help="how many valid, unique ones  [default: 20]"),
+    click.Option(["--model"], metavar="NAME|FILE", help="the model  [default: the domain's own, see `seqtutor models`]"),
+    click.Option(["--seed"], type=click.IntRange(0), help="same seed, same output  [default: drawn and told]"),
+    click.Option(["--temperature"], type=float, default=1.0, show_default=True, help="below 1 safer, above 1 bolder"),
+    click.Option(["--top-p"], type=float, default=1.0, show_default=True,
+                 help="only the likeliest tokens that hold this share"),
+    click.Option(["--top-k"], type=int, default=0, show_default=True, help="only the k likeliest tokens; 0 for all"),
+    click.Option(["--prefix"], default="", metavar="TEXT", help="what every one begins with"),
+    click.Option(["--novel"], is_flag=True, help="none that the model was trained on"),
+    click.Option(["--top"], type=click.IntRange(1), metavar="K",
+                 help="of the n keep the K best by --by  [n is then 20 K unless given]"),
+    click.Option(["--by"], metavar="RULE", help="the rule for --top: highest first, or lowest with a minus (-sa)"),
+    click.Option(["--rules"], metavar="NAMES", help="columns to show, e.g. 'qed,sa,match(c1ccncc1)'"),
+    click.Option(["-o", "--output", "outputs"], multiple=True, type=click.Path(path_type=Path),
+                 help="file to write, by its suffix; again for more"),
+    click.Option(["--json", "as_json"], is_flag=True, help="JSON on stdout"),
+    click.Option(["--max-samples"], type=click.IntRange(1), help="give up after so many  [default: 10,000 + 200 n]"),
+    click.Option(["--precision"], type=click.Choice(["auto", "fp32", "bf16", "int8"]), default="auto",
+                 show_default=True, help="of the network's products"),
+    click.Option(["--threads"], type=click.IntRange(1), help="CPU threads  [default: all]"),
+    click.Option(["--workers"], type=click.IntRange(1), default=1, show_default=True,
+                 help="processes that compute the columns"),
+    click.Option(["--quiet"], is_flag=True, help="no progress, no counts"),
+]
+
+
+class Domains(click.Group):
+    """One subcommand for each domain, with the options that the domain brings."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from seqtutor.plugins import domain_names
+        return domain_names()
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        from seqtutor.plugins import load_domain
+        domain = load_domain(name)
+        own = [click.Option(["--" + option.name.replace("_", "-")], multiple=option.many, default=option.default,
+                            type=click.Choice(option.choices) if option.choices else option.type,
+                            metavar=option.metavar, help=option.about) for option in domain.options]
+        text = EXAMPLES.format(name=name, more=MOLECULES if domain.name == "molecules" else "")
+        return click.Command(name, params=[*PARAMETERS, *own],
+                             callback=lambda **chosen: run(domain, name, **chosen),
+                             help=f"Generate {domain.about or domain.name}.\n\n{text}")
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Domains (or the path of a .py file that defines one)"):
+            formatter.write_dl([(name, f"seqtutor generate {name} --help") for name in self.list_commands(ctx)])
+
+
+@click.command(cls=Domains, subcommand_metavar="DOMAIN [OPTIONS]")
+def command() -> None:
+    """Generate valid, unique sequences of a domain.
+
+    \b
+    Examples:
+      seqtutor generate molecules -n 20
+      seqtutor generate molecules -n 200 --novel --alerts pains,brenk -o hits.sdf -o hits.html
+      seqtutor generate path/to/my_domain.py --model mine.safetensors -n 10
+    """
+
+
+def run(domain: Domain, spec: str, *, n: int | None, model: str | None, seed: int | None, temperature: float,
+        top_p: float, top_k: int, prefix: str, novel: bool, top: int | None, by: str | None, rules: str | None,
+        outputs: tuple[Path, ...], as_json: bool, max_samples: int | None, precision: str, threads: int | None,
+        workers: int, quiet: bool, **options: Any) -> None:
+    """Checks everything that can be checked, generates, computes the columns, writes."""
+    # 1. What can go wrong goes wrong now, before any work
+    from seqtutor.scoring import column_names, score_table
+    from seqtutor.tables import check_writable, emit, write_table
+    if (top is None) != (by is None):
+        raise UsageError("--top K and --by RULE go together")
+    n = n if n is not None else 20 * (top or 1)
+    if top is not None and top > n:
+        raise UsageError(f"--top {top} is more than the {n} that -n asks for")
+    if n < 1:
+        raise UsageError(f"-n must be at least 1, not {n}")
+    columns = column_names(domain, rules)
+    if by is not None:
+        domain.rule(by.removeprefix("-"))
+    for path in outputs:
+        check_writable(domain, path)
+    from seqtutor.known import KnownTexts
+    from seqtutor.sampling import SamplingConfig
+    sampling = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p, precision=precision)
+    from seqtutor.models import find_model
+    from seqtutor.model import SequenceModel
+    file = find_model(model or domain.name)
+    network = SequenceModel.load(file, domain.name)
+    known = KnownTexts.load(file) if novel else frozenset[str]()
+
+    # 2. Generate
+    from seqtutor.generate import generate
+    from seqtutor.machine import keep_freed_memory, set_threads
+    set_threads(threads)
+    keep_freed_memory()
+    if seed is None:
+        seed = secrets.randbelow(2**31)
+        if not quiet:
+            click.echo(f"seed {seed}", err=True)
+    with Progress("generating", n, quiet) as progress:
+        result = generate(domain, network, n, sampling=sampling, seed=seed, prefix=prefix, known=known,
+                          options={k: v for k, v in options.items() if v not in (None, ())}, most=max_samples,
+                          progress=progress.update)
+
+    # 3. Columns, the best of them if asked
+    wanted = list(dict.fromkeys([*columns, *([by.removeprefix("-")] if by else [])]))
+    table = score_table(domain, spec, result.texts, wanted, workers=workers)
+    if by is not None and top is not None:
+        table = best(table, by, top)
+
+    # 4. Out: files, else stdout
+    for path in outputs:
+        write_table(domain, table, path)
+    if as_json or not outputs:
+        emit(table, json=as_json)
+    told = ", ".join(f"{count:,} {what}" for what, count in result.counts.items() if count)
+    if not quiet:
+        written = f"; wrote {', '.join(map(str, outputs))}" if outputs else ""
+        click.echo(f"{len(table.texts):,} {domain.name} from {told}{written}", err=True)
+    if result.interrupted:
+        raise KeyboardInterrupt
+    if result.reason:
+        raise SeqtutorError(f"found {len(result.texts):,} of the {n:,} asked for ({told}): {result.reason}; "
+                            "loosen the conditions, or raise --max-samples or --temperature")
+
+
+def best(table: Table, by: str, top: int) -> Table:
+    """The ``top`` rows with the highest value of the column ``by``, or the lowest if it begins with a minus. Rows
+    without a value come last; equal ones keep their order."""
+    sign = 1.0 if by.startswith("-") else -1.0
+    values = table.columns[by.removeprefix("-")]
+    order = sorted(range(len(values)), key=lambda i: (values[i] != values[i], sign * values[i]))[:top]
+    return Table([table.texts[i] for i in order], {k: [v[i] for i in order] for k, v in table.columns.items()})
