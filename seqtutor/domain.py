@@ -152,6 +152,25 @@ class Grammar:
     start: int = 0
 
 
+@dataclass(frozen=True)
+class Request:
+    """What one run of `seqtutor generate` comes to, when a domain has more to say than its options.
+
+    ``options`` reach :meth:`Domain.grammar` and :meth:`Domain.accepts`; every text begins with ``prefix`` and has at
+    most ``max_length`` tokens. Of ``surplus`` × n texts ``choose(texts, n)`` keeps n. ``deliver(table, recipe)``, if
+    there is one, writes the outputs that the domain itself knows how to write (folders, say) and returns their paths;
+    ``recipe`` holds the command's own parameters. ``messages`` go to stderr, one line each.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    prefix: str = ""
+    max_length: int = 128
+    surplus: int = 1
+    choose: Callable[[list[str], int], list[str]] | None = None
+    deliver: Callable[[Table, Mapping[str, Any]], Sequence[Path]] | None = None
+    messages: Sequence[str] = ()
+
+
 @dataclass
 class Table:
     """Texts with their columns, row by row in the same order; what exporters and the command line pass around."""
@@ -190,6 +209,8 @@ class Domain(ABC):
     name: str
     #: one line for `seqtutor domains`
     about: str = ""
+    #: command lines for the help of `seqtutor generate`
+    examples: Sequence[str] = ()
     #: what a text of this domain is called at the head of its column
     text_column: str = "text"
     #: every token that a prior of this domain knows unless its corpus says otherwise
@@ -249,6 +270,16 @@ class Domain(ABC):
     def grammar(self, vocabulary: Sequence[str], **options: Any) -> Grammar | None:
         """The automaton that every sample must follow under ``options``, or None for no constraint. ``vocabulary``
         is the model's token list, specials included: column i of the automaton is token i."""
+        return None
+
+    def request(self, outputs: Sequence[Path], seed: int, **options: Any) -> Request:
+        """What the user's ``options`` of `seqtutor generate` come to; raises :class:`UsageError` before any work.
+        ``outputs``: the files and folders to write."""
+        return Request(options)
+
+    def command(self, name: str) -> Any:
+        """The domain's own form of the command ``name`` (a click command), or None for the core's: a domain whose
+        files are not tables of texts reads them itself."""
         return None
 
     def accepts(self, texts: Sequence[str], **options: Any) -> Sequence[bool]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from seqtutor import __version__
 from seqtutor.cli.progress import Progress
 from seqtutor.domain import Domain, SeqtutorError, Table, UsageError
+from seqtutor.files import check_readable
+
+CORE_SUFFIXES = (".csv", ".json", ".csv.gz", ".json.gz")  # always the core's to write
 
 EXAMPLES = """\b
 Examples:
@@ -22,6 +28,18 @@ MOLECULES = """\
   seqtutor generate molecules -n 2000 --top 50 --by qed -o best.png
   seqtutor generate molecules -n 100 --keep 'c1ccncc1' --avoid '[N+](=O)[O-]' --json
 """
+
+
+def use_recipe(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    """What the recipe of an earlier run says becomes the default of every option."""
+    if value is None:
+        return
+    try:
+        said = json.loads(check_readable(value).read_text(encoding="utf-8"))
+        ctx.default_map = {name: chosen for name, chosen in said.items() if chosen is not None}
+    except (ValueError, AttributeError) as error:
+        raise UsageError(f"{value} is not a recipe (a recipe.json that `seqtutor generate` wrote)") from error
+
 
 PARAMETERS = [
     click.Option(["-n", "n"], type=int, default=None, help="how many valid, unique ones  [default: 20]"),
@@ -40,6 +58,8 @@ PARAMETERS = [
     click.Option(["-o", "--output", "outputs"], multiple=True, type=click.Path(path_type=Path),
                  help="file to write, by its suffix; again for more"),
     click.Option(["--json", "as_json"], is_flag=True, help="JSON on stdout"),
+    click.Option(["--recipe"], type=click.Path(path_type=Path), is_eager=True, expose_value=False, callback=use_recipe,
+                 help="repeat the run of that recipe.json; other options overrule it"),
     click.Option(["--max-samples"], type=click.IntRange(1), help="give up after so many  [default: 10,000 + 200 n]"),
     click.Option(["--precision"], type=click.Choice(["auto", "fp32", "bf16", "int8"]), default="auto",
                  show_default=True, help="of the network's products"),
@@ -61,9 +81,11 @@ class Domains(click.Group):
         from seqtutor.plugins import load_domain
         domain = load_domain(name)
         own = [click.Option(["--" + option.name.replace("_", "-")], multiple=option.many, default=option.default,
+                            is_flag=option.type is bool or None,
                             type=click.Choice(option.choices) if option.choices else option.type,
                             metavar=option.metavar, help=option.about) for option in domain.options]
-        text = EXAMPLES.format(name=name, more=MOLECULES if domain.name == "molecules" else "")
+        text = EXAMPLES.format(name=name, more=MOLECULES if domain.name == "molecules" else
+                               "".join(f"  {line}\n" for line in domain.examples))
         return click.Command(name, params=[*PARAMETERS, *own],
                              callback=lambda **chosen: run(domain, name, **chosen),
                              help=f"Generate {domain.about or domain.name}.\n\n{text}")
@@ -103,11 +125,21 @@ def run(domain: Domain, spec: str, *, n: int | None, model: str | None, seed: in
     columns = column_names(domain, rules)
     if by is not None:
         domain.rule(by.removeprefix("-"))
+    if seed is None:
+        seed = secrets.randbelow(2**31)
+        if not quiet:
+            click.echo(f"seed {seed}", err=True)
+    request = domain.request(outputs, seed, **{k: v for k, v in options.items() if v not in (None, ())})
+    for message in request.messages:
+        click.echo(message, err=True)
     for path in outputs:
-        check_writable(domain, path)
+        if request.deliver is None or path.name.lower().endswith(CORE_SUFFIXES):
+            check_writable(domain, path)
     from seqtutor.known import KnownTexts
     from seqtutor.sampling import SamplingConfig
-    sampling = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p, precision=precision)
+    sampling = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p, precision=precision,
+                              max_length=request.max_length)
+    from seqtutor.corpus import file_sha256
     from seqtutor.models import find_model
     from seqtutor.model import SequenceModel
     file = find_model(model or domain.name)
@@ -119,35 +151,45 @@ def run(domain: Domain, spec: str, *, n: int | None, model: str | None, seed: in
     from seqtutor.machine import keep_freed_memory, set_threads
     set_threads(threads)
     keep_freed_memory()
-    if seed is None:
-        seed = secrets.randbelow(2**31)
-        if not quiet:
-            click.echo(f"seed {seed}", err=True)
-    with Progress("generating", n, quiet) as progress:
-        result = generate(domain, network, n, sampling=sampling, seed=seed, prefix=prefix, known=known,
-                          options={k: v for k, v in options.items() if v not in (None, ())}, most=max_samples,
+    with Progress("generating", n * request.surplus, quiet) as progress:
+        result = generate(domain, network, n * request.surplus, sampling=sampling, seed=seed,
+                          prefix=prefix or request.prefix, known=known, options=request.options, most=max_samples,
                           progress=progress.update)
+    texts = request.choose(result.texts, n) if request.choose else result.texts
 
     # 3. Columns, the best of them if asked
     wanted = list(dict.fromkeys([*columns, *([by.removeprefix("-")] if by else [])]))
-    table = score_table(domain, spec, result.texts, wanted, workers=workers)
+    table = score_table(domain, spec, texts, wanted, workers=workers)
     if by is not None and top is not None:
         table = best(table, by, top)
 
     # 4. Out: files, else stdout
+    recipe = {"domain": spec, "model": model, "model_sha256": file_sha256(file), "n": n, "seed": seed,
+              "temperature": temperature, "top_p": top_p, "top_k": top_k, "prefix": prefix or None, "novel": novel,
+              "top": top, "by": by, "precision": precision, "seqtutor": __version__}
+    paths = list(request.deliver(table, recipe)) if request.deliver else []
     for path in outputs:
-        write_table(domain, table, path)
+        if request.deliver is None or path.name.lower().endswith(CORE_SUFFIXES):
+            write_table(domain, table, path)
+            paths.append(path)
     if as_json or not outputs:
         emit(table, json=as_json)
     told = ", ".join(f"{count:,} {what}" for what, count in result.counts.items() if count)
     if not quiet:
-        written = f"; wrote {', '.join(map(str, outputs))}" if outputs else ""
+        written = f"; wrote {told_paths(paths)}" if paths else ""
         click.echo(f"{len(table.texts):,} {domain.name} from {told}{written}", err=True)
     if result.interrupted:
         raise KeyboardInterrupt
     if result.reason:
         raise SeqtutorError(f"found {len(result.texts):,} of the {n:,} asked for ({told}): {result.reason}; "
                             "loosen the conditions, or raise --max-samples or --temperature")
+
+
+def told_paths(paths: Sequence[Path]) -> str:
+    """The paths for people: all of a few, otherwise how many and where."""
+    if len(paths) <= 6:
+        return ", ".join(map(str, paths))
+    return f"{len(paths)} files in {', '.join(sorted({str(path.parent) for path in paths}))}"
 
 
 def best(table: Table, by: str, top: int) -> Table:
