@@ -62,9 +62,11 @@ def unfold(measures: Sequence[Measure[Item]], repeats: bool = True) -> Iterator[
         if measure.closes and turn < last and not (mine and turn == last):
             turn, i = turn + 1, start
             continue
-        if measure.closes or (mine and turn == last and measure.final):
-            start, turn = i + 1, 1
         i += 1
+        if measure.closes or (mine and turn == last and measure.final):
+            while mine and i < len(measures) and passes[i]:  # endings of earlier passes that stand behind this one
+                i += 1
+            start, turn = i, 1
 
 
 def _next(passes: Sequence[frozenset[int]], i: int) -> list[frozenset[int]]:
