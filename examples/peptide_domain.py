@@ -4,7 +4,8 @@ Try it from the root of the repository:
 
     seqtutor domains examples/peptide_domain.py
     printf 'ACDKLLKKL\\nGIGKFLHSAK\\nKWKLFKKIGA\\n' > peptides.txt
-    seqtutor pretrain examples/peptide_domain.py peptides.txt --epochs 300 --heldout 0 --width 64 --out peptide.safetensors
+    seqtutor pretrain examples/peptide_domain.py peptides.txt --out peptide.safetensors \\
+        --width 64 --epochs 300 --evaluate-epochs 100 --heldout 0
     seqtutor generate examples/peptide_domain.py --model peptide.safetensors -n 5
 """
 

@@ -6,6 +6,8 @@ Public names are loaded when they are first used, so that ``import seqtutor`` st
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -25,6 +27,19 @@ def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'seqtutor' has no attribute {name!r}")
     return getattr(importlib.import_module(f"seqtutor.{_WHERE[name]}"), name)
+
+
+class _Package(ModuleType):
+    """`generate` and `pretrain` name a function and its module; here the function wins, whichever is imported first.
+    (The modules: ``from seqtutor.pretrain import …``.)"""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if _WHERE.get(name) == name and isinstance(value, ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

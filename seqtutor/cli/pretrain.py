@@ -88,8 +88,8 @@ def command(domain: str, corpus: str, out: Path, column: str | None, heldout: fl
             left = at["seconds"] / at["step"] * (at["steps"] - at["step"])
             progress.update(at["step"], f"loss {at['loss']:.4f} nats/token · about {left / 60:.0f} min left")
             if row := at.get("row"):
-                progress.say(f"epoch {row['epoch']}: held out {row['heldout_nats_token']:.4f} nats/token, "
-                             f"{row['heldout_nats_text']:.3f} nats/text"
+                progress.say(f"epoch {row['epoch']}: training {row['train_nats_token']:.4f}, "
+                             f"held out {row['heldout_nats_token']:.4f} nats/token, {row['heldout_nats_text']:.3f} nats/text"
                              + (f"; valid {row['valid']:.1%}, unique {row['unique']:.1%}, novel {row['novel']:.1%}"
                                 if "valid" in row else ""))
 

@@ -1,0 +1,216 @@
+"""How fast the sampler is, against the plain way and against what this machine can do at all.
+
+    python benchmarks/sampling.py                                  # the shipped prior
+    python benchmarks/sampling.py --end-to-end                     # 10,000 molecules sampled, parsed, QED and SA
+    python benchmarks/sampling.py --quality                        # validity and NLL of each precision
+    python benchmarks/sampling.py --model runs/3x512.safetensors   # any model of one's own
+
+*Plain* is what most tools do: nn.LSTM one token at a time on the whole batch until its longest sequence ends, tokens by
+torch.multinomial. All rows run the same weights in one process, in turns; the medians are printed. *Peak* is the best
+rate of a large matrix product of that precision on the same threads, and a row's share of it counts only the
+multiplications that its tokens need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from seqtutor.machine import keep_freed_memory, set_threads
+from seqtutor.model import SequenceModel
+from seqtutor.models import load_model
+from seqtutor.sampling import Sampler, SamplingConfig
+from seqtutor.vocabulary import BOS, EOS, PAD
+
+PRECISIONS = ("fp32", "bf16", "int8")
+
+
+@torch.no_grad()
+def plain(model: SequenceModel, n: int, batch: int, longest: int = 128) -> list[list[int]]:
+    """The plain way: whole batches, one token at a time, until the longest sequence of each ends."""
+    out: list[list[int]] = []
+    while len(out) < n:
+        rows = min(batch, n - len(out))
+        ids = torch.full((rows, 1), BOS)
+        ended = torch.zeros(rows, dtype=torch.bool)
+        state, written = None, []
+        for _ in range(longest):
+            hidden, state = model.lstm(model.embedding(ids), state)
+            logits = model.head(hidden[:, -1])
+            ids = torch.multinomial(torch.softmax(logits, -1), 1)
+            ids[ended] = PAD
+            written.append(ids)
+            ended |= ids[:, 0] == EOS
+            if ended.all():
+                break
+        out += [[i for i in row if i != PAD] for row in torch.cat(written, 1).tolist()]
+    return out
+
+
+def flops_a_token(model: SequenceModel, folded: bool) -> int:
+    """Multiplications and additions that one token needs; ``folded`` leaves out the first layer's input product."""
+    c = model.config
+    inputs = [0 if folded else c.embedding] + [c.width] * (c.depth - 1)
+    return 2 * (sum(4 * c.width * (x + c.width) for x in inputs) + c.width * len(model.vocabulary))
+
+
+def peak(precision: str, size: int = 2048) -> float:
+    """FLOP/s of the best of several products of two ``size`` × ``size`` matrices."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    run: Callable[[], Any]
+    if precision == "int8":
+        op = torch.ops.onednn
+        x, w = torch.randint(0, 255, (size, size), dtype=torch.uint8), op.qlinear_prepack(b.to(torch.int8), None)
+        scale, zero = torch.ones(size), torch.zeros(size, dtype=torch.int32)
+        run = lambda: op.qlinear_pointwise(x, 1.0, 128, w, scale, zero, None, 1.0, 0, torch.float32, "none", [], "")  # noqa: E731
+    else:
+        kind = torch.float32 if precision == "fp32" else torch.bfloat16
+        x = a.to(kind)
+        try:
+            w = torch.ops.mkldnn._reorder_linear_weight(b.to(kind))
+            run = lambda: torch.ops.mkldnn._linear_pointwise(x, w, None, "none", [], None)  # noqa: E731
+            run()
+        except (AttributeError, RuntimeError):
+            y = b.to(kind)
+            run = lambda: F.linear(x, y)  # noqa: E731
+    times = []
+    for _ in range(12):
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    return 2 * size**3 / min(times)
+
+
+def compare(model: SequenceModel, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """One row for the plain loop and one for each precision of ours."""
+    ways: dict[str, Callable[[int], list[list[int]]]] = {"plain": lambda n: plain(model, n, args.batch)}
+    samplers = {p: Sampler(model, SamplingConfig(batch=args.our_batch, precision=p), seed=1) for p in args.precisions}
+    ways |= {p: sampler.sample_ids for p, sampler in samplers.items()}
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    tokens: dict[str, list[float]] = {name: [] for name in ways}
+    for name, way in ways.items():
+        way(args.batch)  # warm up
+    for _ in range(args.rounds):
+        for name, way in ways.items():
+            n = args.n if name == "plain" else 3 * args.n
+            started = time.perf_counter()
+            ids = way(n)
+            seconds = time.perf_counter() - started
+            rates[name].append(n / seconds)
+            tokens[name].append(sum(map(len, ids)) / seconds)
+    rows = []
+    for name in ways:
+        top = peak("fp32" if name == "plain" else name)
+        rows.append({
+            "way": name, "sequences/s": round(statistics.median(rates[name])),
+            "ratio": round(statistics.median(r / p for r, p in zip(rates[name], rates["plain"], strict=True)), 2),
+            "share of peak": round(statistics.median(tokens[name]) * flops_a_token(model, name != "plain") / top, 3),
+            "peak GFLOP/s": round(top / 1e9)})
+    return rows
+
+
+def quality(model: SequenceModel, n: int, seed: int) -> list[dict[str, Any]]:
+    """Validity of each precision's samples and their mean NLL under the fp32 model, in nats a molecule."""
+    from seqtutor.batches import pad
+    from seqtutor.plugins import load_domain
+    domain = load_domain(model.domain)
+    rows = []
+    for precision in PRECISIONS:
+        ids = Sampler(model, SamplingConfig(precision=precision), seed=seed).sample_ids(n)
+        texts = [domain.join(model.vocabulary.decode(i)) for i in ids]
+        with torch.no_grad():
+            order = sorted(ids, key=len)
+            nats = sum(-float(model.log_probs(pad([torch.tensor(i[:-1]).numpy() for i in order[k:k + 256]])).sum())
+                       for k in range(0, n, 256))
+        rows.append({"precision": precision, "valid": round(sum(map(domain.valid, texts)) / n, 4),
+                     "mean NLL": round(nats / n, 3)})
+    for row in rows:
+        row["NLL against fp32"] = f"{row['mean NLL'] / rows[0]['mean NLL'] - 1:+.2%}"
+    return rows
+
+
+def _plain_scores(smiles: list[str]) -> int:
+    """Parse, QED and SA by RDKit's own calls; the number of molecules that parse."""
+    from rdkit import Chem, rdBase
+    from rdkit.Chem import QED
+    from rdkit.Contrib.SA_Score import sascorer
+    with rdBase.BlockLogs():
+        mols = [mol for mol in map(Chem.MolFromSmiles, smiles) if mol is not None and mol.GetNumAtoms()]
+        for mol in mols:
+            QED.qed(mol)
+            sascorer.calculateScore(mol)
+    return len(mols)
+
+
+def _our_scores(smiles: list[str]) -> int:
+    from seqtutor.plugins import load_domain
+    domain = load_domain("molecules")
+    qed, _sa = domain.rule("qed")(smiles), domain.rule("sa")(smiles)
+    return sum(value == value for value in qed)
+
+
+def end_to_end(model: SequenceModel, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """n molecules sampled, parsed, QED and SA: the plain way in one process, ours on all processors."""
+    n = args.n if args.n > 2048 else 10_000
+    _plain_scores(["CCO"])
+    rows = []
+    started = time.perf_counter()
+    texts = ["".join(model.vocabulary.decode(ids)) for ids in plain(model, n, args.batch)]
+    valid = _plain_scores(texts)
+    first = time.perf_counter() - started
+    rows.append({"way": "plain", "valid": valid, "seconds": round(first, 1), "ratio": 1.0})
+    for precision in args.precisions:
+        with ProcessPoolExecutor(torch.get_num_threads()) as pool:
+            started = time.perf_counter()
+            jobs, chunk = [], []
+            for ids in Sampler(model, SamplingConfig(batch=args.our_batch, precision=precision), seed=1).stream(n):
+                chunk.append("".join(model.vocabulary.decode(ids)))
+                if len(chunk) == 500:
+                    jobs.append(pool.submit(_our_scores, chunk))
+                    chunk = []
+            jobs.append(pool.submit(_our_scores, chunk))
+            valid = sum(job.result() for job in jobs)
+            seconds = time.perf_counter() - started
+        rows.append({"way": precision, "valid": valid, "seconds": round(seconds, 1), "ratio": round(first / seconds, 2)})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="molecules", help="name or file (default: the shipped prior)")
+    parser.add_argument("-n", type=int, default=1024, help="sequences of the plain loop in a round; ours do three times as many")
+    parser.add_argument("--batch", type=int, default=128, help="batch of the plain loop")
+    parser.add_argument("--our-batch", type=int, default=SamplingConfig().batch)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--precisions", default=",".join(PRECISIONS), type=lambda s: s.split(","))
+    parser.add_argument("--quality", action="store_true")
+    parser.add_argument("--end-to-end", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    threads = set_threads(args.threads)
+    keep_freed_memory()
+    model = load_model(args.model)
+    rows = (quality(model, 10_000, 1) if args.quality else end_to_end(model, args) if args.end_to_end
+            else compare(model, args))
+    if args.json:
+        print(json.dumps(rows, indent=1))
+        return
+    c = model.config
+    print(f"{c.depth}×{c.width}, vocabulary {len(model.vocabulary)}, {threads} threads, torch {torch.__version__}; "
+          f"auto takes {Sampler(model).precision}\n")
+    print("| " + " | ".join(rows[0]) + " |\n|" + " --- |" * len(rows[0]))
+    for row in rows:
+        print("| " + " | ".join(str(value) for value in row.values()) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Rules and columns of a domain for many texts: what `seqtutor score` and `seqtutor generate` print.
+
+    score_table(load_domain("molecules"), "molecules", ["CCO", "C1CC"], ["qed", "sa", "match(O)"])
+
+gives one row a text in the order of the texts, whatever the number of worker processes. A text that is not valid stays
+in its place with nan for every number and the reason in the column ``error``; a rule that fails on one text costs that
+one number and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache, partial
+from multiprocessing import get_context
+from typing import Any
+
+from seqtutor.domain import Column, Domain, Rule, SeqtutorError, Table, UsageError, nearest
+from seqtutor.plugins import load_domain
+
+#: Texts scored at once: several rules of one batch share what they compute, and progress moves batch by batch.
+BATCH = 256
+
+Batch = tuple[list[list[Any]], list[str]]
+
+
+def column_names(domain: Domain, names: str | None = None, *, everything: bool = False) -> list[str]:
+    """The columns that ``names`` asks for, as in ``qed,sa,match([#6,#7](C)C)``: commas inside brackets separate nothing.
+
+    Without ``names`` those that the domain shows first, or with ``everything`` all rules and columns but families.
+    Raises :class:`UsageError`, with the nearest name, for one that the domain does not have.
+    """
+    if names is None:
+        if everything or not domain.describe:
+            return [*(rule.name for rule in domain.rules), *(column.name for column in domain.columns)]
+        return list(domain.describe)
+    found = list(dict.fromkeys(split_names(names)))
+    if not found:
+        raise UsageError(f"no rule in {names!r}; name some of {', '.join(_known(domain))}")
+    for name in found:
+        _resolve(domain, name)
+    return found
+
+
+def split_names(names: str) -> list[str]:
+    """``names`` at the commas outside round, square and curly brackets, without blanks and empty parts."""
+    parts, depth = [""], 0
+    for letter in names:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts if part.strip()]
+
+
+def score_table(domain: Domain, spec: str, texts: Sequence[str], columns: Sequence[str], *, workers: int = 1,
+                progress: Callable[[int], object] | None = None) -> Table:
+    """The ``columns`` (names of rules, families with an argument, text columns) of ``texts``, one row each, in order.
+
+    The table's columns are ``domain.text_column``, then ``columns``, then ``error`` if any row has one. ``spec`` is the
+    name or path that ``domain`` was loaded by: each of ``workers`` > 1 processes loads it again. The number of them
+    changes no result; a script that asks for more than one does so under ``if __name__ == "__main__":``. A step rule's
+    number is the sum over the tokens. ``progress`` is told how many texts are done.
+
+    Raises :class:`UsageError` for an unknown column and :class:`SeqtutorError` when a worker process dies.
+    """
+    for name in columns:
+        _resolve(domain, name)
+    texts = list(texts)
+    batches = [texts[i:i + BATCH] for i in range(0, len(texts), BATCH)]
+    values: list[list[Any]] = [[] for _ in columns]
+    errors: list[str] = []
+    workers = min(workers, len(batches))
+    results = _in_processes(spec, batches, columns, workers) if workers > 1 else \
+        (_score(domain, batch, columns) for batch in batches)
+    for rows, wrong in results:
+        for column, more in zip(values, rows, strict=True):
+            column += more
+        errors += wrong
+        if progress is not None:
+            progress(len(errors))
+    table = Table(texts, {domain.text_column: list(texts)} | dict(zip(columns, values, strict=True)))
+    if any(errors):
+        table.columns["error"] = errors
+    return table
+
+
+def _score(domain: Domain, texts: Sequence[str], columns: Sequence[str]) -> Batch:
+    """The values of each column, and an error ("" for none) a text."""
+    errors = ["" if domain.valid(text) else domain.why_invalid(text) or "not valid" for text in texts]
+    valid = [i for i, error in enumerate(errors) if not error]
+    table: list[list[Any]] = []
+    for name in columns:
+        asked = _resolve(domain, name)
+        column: list[Any] = [math.nan if isinstance(asked, Rule) else ""] * len(texts)
+        for i, (value, error) in zip(valid, _values(domain, asked, [texts[i] for i in valid]), strict=True):
+            column[i] = column[i] if error else value
+            errors[i] = errors[i] or error
+        table.append(column)
+    return table, errors
+
+
+def _values(domain: Domain, asked: Rule | Column, texts: Sequence[str]) -> list[tuple[Any, str]]:
+    """A value and an error ("" for none) a text. Where a batch fails, its texts are tried one by one."""
+    try:
+        return [(value, "") for value in _batch_values(domain, asked, texts)]
+    except Exception as error:  # a plugin's rule may fail in any way; that is no reason to lose the other numbers
+        if len(texts) == 1:
+            return [(None, f"{asked.name}: {type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": "))]
+    return [pair for text in texts for pair in _values(domain, asked, [text])]
+
+
+def _batch_values(domain: Domain, asked: Rule | Column, texts: Sequence[str]) -> list[Any]:
+    values: list[Any]
+    if isinstance(asked, Column):
+        values = list(asked.values(texts))
+    elif asked.when == "step":
+        values = [float(sum(row)) for row in asked([domain.split(text) for text in texts])]
+    else:
+        values = [float(value) for value in asked(texts)]
+    if len(values) != len(texts):
+        raise ValueError(f"gave {len(values)} values for {len(texts)} texts")
+    return values
+
+
+def _resolve(domain: Domain, name: str) -> Rule | Column:
+    for column in domain.columns:
+        if column.name == name:
+            return column
+    if "(" not in name and name not in {rule.name for rule in domain.rules}:
+        raise nearest(name, _known(domain), f"rule of {domain.name}")
+    return domain.rule(name)
+
+
+def _known(domain: Domain) -> list[str]:
+    return [*(rule.name for rule in domain.rules), *(column.name for column in domain.columns),
+            *(f"{family.name}({family.argument})" for family in domain.families)]
+
+
+# -- worker processes -----------------------------------------------------------------------------------------------
+
+def _in_processes(spec: str, batches: Sequence[list[str]], columns: Sequence[str], workers: int) -> Iterable[Batch]:
+    """The results of :func:`_score` in the order of ``batches``, computed by ``workers`` fresh processes."""
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=signal.signal,
+                               initargs=(signal.SIGINT, signal.SIG_IGN))  # Ctrl-C is the parent's to handle
+    try:
+        yield from pool.map(partial(_work, spec, columns), batches)
+    except BrokenProcessPool:
+        raise SeqtutorError(f"one of the {workers} scoring processes died (killed, or out of memory); "
+                            "try again with fewer --workers") from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+_domain = cache(load_domain)
+
+
+def _work(spec: str, columns: Sequence[str], batch: Sequence[str]) -> Batch:
+    return _score(_domain(spec), batch, columns)

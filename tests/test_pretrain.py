@@ -1,0 +1,503 @@
+"""Loop 1: the loss falls, every number against a slow reference, and a run that was killed ends as if it had not been."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from seqtutor import checkpoint
+from seqtutor.batches import augmenter, by_length, encode, epoch_batches, pad
+from seqtutor.cli import main
+from seqtutor.corpus import Prepared, prepare
+from seqtutor.domain import Domain, SeqtutorError, UsageError
+from seqtutor.evaluate import sample_quality
+from seqtutor.known import KnownTexts
+from seqtutor.model import ModelConfig, SequenceModel
+from seqtutor.plugins import load_domain
+from seqtutor.pretrain import PretrainConfig, heldout_loss, learning_rate, plot_loss, pretrain
+from seqtutor.vocabulary import BOS, EOS, PAD, Vocabulary
+
+ROOT = Path(__file__).parent.parent
+PRETRAIN = sys.modules["seqtutor.pretrain"]
+PEPTIDES = ROOT / "examples" / "peptide_domain.py"
+MODEL = ModelConfig(width=24, depth=1, embedding=8)
+CONFIG = PretrainConfig(epochs=3, batch_size=16, learning_rate=1e-2, warmup=5, precision="fp32", evaluate_samples=30,
+                        checkpoint_minutes=0)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return dict(SequenceModel.load(path).state_dict())
+
+
+def metrics(out: Path) -> list[dict[str, str]]:
+    """The rows of the log, without the time they took."""
+    with open(f"{out}.metrics.csv", newline="") as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def same_run(a: Path, b: Path) -> None:
+    """Weights, optimiser and log are equal to the last bit."""
+    assert metrics(a) == metrics(b)
+    (first, state), (second, other) = (checkpoint.load(Path(f"{out}.checkpoint")) for out in (a, b))
+    for run in (state, other):
+        run.pop("seconds")
+        for row in run["rows"]:
+            row.pop("seconds")
+    assert str(state) == str(other)  # as text, where nan is nan
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    one, two = weights(a), weights(b)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert any(name.startswith("optimizer/") for name in first)
+
+
+def stop_after(step: int) -> Callable[[dict[str, Any]], None]:
+    """A report that interrupts the run once the checkpoint of ``step`` is written."""
+    def report(at: dict[str, Any]) -> None:
+        if at["step"] > step:
+            raise KeyboardInterrupt
+    return report
+
+
+# -- a whole run ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def straight(peptides: Domain, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run from beginning to end."""
+    out = tmp_path_factory.mktemp("straight") / "a.safetensors"
+    pretrain(peptides, prepared, out, model=MODEL, config=CONFIG, command="the command")
+    return out
+
+
+def test_the_loss_falls_and_everything_is_written(straight: Path, prepared: Prepared) -> None:
+    rows = metrics(straight)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert float(rows[-1]["train_nats_token"]) < float(rows[0]["train_nats_token"]) < math.log(21)
+    assert float(rows[-1]["heldout_nats_token"]) < 2.2
+    model = SequenceModel.load(straight, "peptides")
+    assert model.provenance["corpus"] == prepared.manifest
+    assert model.provenance["pretrain"] == dataclasses.asdict(CONFIG)
+    assert model.provenance["command"] == "the command"
+    assert str(model.provenance["figures"]["heldout_nats_token"]) == rows[-1]["heldout_nats_token"]
+    known = KnownTexts.load(straight)
+    assert all(text in known for text in prepared.train + prepared.heldout)
+    assert sorted(path.name for path in straight.parent.iterdir()) == [
+        "a.known.npy", "a.safetensors", "a.safetensors.checkpoint", "a.safetensors.metrics.csv"]
+
+
+def test_the_same_seed_is_the_same_run(straight: Path, peptides: Domain, prepared: Prepared, tmp_path: Path) -> None:
+    pretrain(peptides, prepared, tmp_path / "b.safetensors", model=MODEL, config=CONFIG)
+    same_run(straight, tmp_path / "b.safetensors")
+    config = dataclasses.replace(CONFIG, seed=1, epochs=1)
+    pretrain(peptides, prepared, tmp_path / "c.safetensors", model=MODEL, config=config)
+    other = weights(tmp_path / "c.safetensors")
+    assert not torch.equal(other["head.weight"], weights(straight)["head.weight"])
+
+
+def test_a_run_against_a_slow_loop(straight: Path, peptides: Domain, prepared: Prepared) -> None:
+    """The same training in the plainest words: one text at a time, no padding, no buckets but the batches themselves."""
+    vocabulary = Vocabulary(peptides.tokens)
+    rows = [[BOS, *vocabulary.encode(peptides.split(text)).tolist(), EOS] for text in prepared.train]
+    torch.manual_seed(0)
+    network = SequenceModel(vocabulary, "peptides", MODEL)
+    optimizer = torch.optim.Adam(network.parameters())
+    per_epoch = math.ceil(len(rows) / 16)
+    for epoch in range(3):
+        batches = epoch_batches(np.array([len(row) - 2 for row in rows]), 16, 0, epoch)
+        for place, batch in enumerate(batches):
+            nats = sum(torch.nn.functional.cross_entropy(network(torch.tensor([rows[i][:-1]]))[0][0],
+                                                         torch.tensor(rows[i][1:]), reduction="sum") for i in batch)
+            loss = nats / sum(len(rows[i]) - 1 for i in batch)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[union-attr,no-untyped-call]
+            norm = math.sqrt(sum(float((p.grad ** 2).sum()) for p in network.parameters() if p.grad is not None))
+            for parameter in network.parameters():
+                assert parameter.grad is not None
+                parameter.grad *= min(1.0, 1.0 / (norm + 1e-6))
+            step = epoch * per_epoch + place
+            optimizer.param_groups[0]["lr"] = 1e-2 * min(1, (step + 1) / 5) * (1 + math.cos(math.pi * step / (3 * per_epoch))) / 2
+            optimizer.step()
+    for name, tensor in weights(straight).items():
+        torch.testing.assert_close(tensor, network.state_dict()[name], atol=2e-3, rtol=0)
+
+
+# -- stopped and resumed --------------------------------------------------------------------------------------------
+
+
+def test_a_killed_run_goes_on_bit_for_bit(straight: Path, peptides: Domain, prepared: Prepared, peptide_file: Path,
+                                          tmp_path: Path) -> None:
+    out = tmp_path / "killed.safetensors"
+    saved = Path(f"{out}.checkpoint")
+    options = {"width": 24, "depth": 1, "embedding": 8, "heldout": 0.1, "epochs": 3, "batch-size": 16, "warmup": 5,
+               "learning-rate": 1e-2, "precision": "fp32", "evaluate-samples": 30, "checkpoint-minutes": 0, "threads": 1}
+    words = [sys.executable, "-m", "seqtutor", "pretrain", str(PEPTIDES), str(peptide_file), "--out", str(out), "--quiet",
+             *(word for key, value in options.items() for word in (f"--{key}", str(value)))]
+    with subprocess.Popen(words, stderr=subprocess.PIPE) as process:
+        until = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < until:
+            if saved.exists() and checkpoint.load(saved)[1]["step"] >= 3:
+                process.send_signal(signal.SIGKILL)
+            time.sleep(0.002)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not out.exists()
+    _, state = checkpoint.load(saved)
+    assert 3 <= state["step"] < 69
+    pretrain(peptides, prepared, out, model=MODEL, config=CONFIG, resume=True)
+    same_run(straight, out)
+
+
+@pytest.mark.parametrize("step", [1, 23, 30, 46, 68])  # in the middle of epochs and at their ends (23 steps each)
+def test_stopped_anywhere(straight: Path, peptides: Domain, prepared: Prepared, tmp_path: Path, step: int) -> None:
+    out = tmp_path / "a.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(peptides, prepared, out, model=MODEL, config=CONFIG, report=stop_after(step))
+    assert checkpoint.load(Path(f"{out}.checkpoint"))[1]["step"] == step
+    torch.manual_seed(12345)  # whatever else has been drawn since
+    pretrain(peptides, prepared, out, model=MODEL, config=CONFIG, resume=True)
+    same_run(straight, out)
+
+
+def test_resuming_a_finished_run_changes_nothing(straight: Path, peptides: Domain, prepared: Prepared,
+                                                 tmp_path: Path) -> None:
+    for path in straight.parent.iterdir():
+        shutil.copy(path, tmp_path)
+    pretrain(peptides, prepared, tmp_path / straight.name, model=MODEL, config=CONFIG, resume=True)
+    same_run(straight, tmp_path / straight.name)
+
+
+def test_dropout_goes_on_bit_for_bit(peptides: Domain, prepared: Prepared, tmp_path: Path) -> None:
+    model = ModelConfig(width=16, depth=2, embedding=8, dropout=0.3)
+    config = dataclasses.replace(CONFIG, epochs=1, evaluate_samples=0)
+    a, b, c = (tmp_path / f"{name}.safetensors" for name in "abc")
+    pretrain(peptides, prepared, a, model=model, config=config)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(peptides, prepared, b, model=model, config=config, report=stop_after(9))
+    pretrain(peptides, prepared, b, model=model, config=config, resume=True)
+    same_run(a, b)
+    pretrain(peptides, prepared, c, model=dataclasses.replace(model, dropout=0.0), config=config)
+    assert not torch.equal(weights(a)["head.weight"], weights(c)["head.weight"])  # dropout did something
+
+
+def refuse_resume(straight: Path, tmp_path: Path, domain: Domain, prepared: Prepared, damage: bytes | None = None,
+                  **changed: Any) -> str:
+    out = tmp_path / "r.safetensors"
+    saved = Path(f"{out}.checkpoint")
+    saved.write_bytes(Path(f"{straight}.checkpoint").read_bytes() if damage is None else damage)
+    before = saved.read_bytes()
+    model = dataclasses.replace(MODEL, **{k: changed.pop(k) for k in ("width", "dropout") if k in changed})
+    with pytest.raises(UsageError) as caught:
+        pretrain(domain, prepared, out, model=model, config=dataclasses.replace(CONFIG, **changed), resume=True)
+    assert saved.read_bytes() == before
+    assert "\n" not in str(caught.value)
+    assert str(saved) in str(caught.value)
+    return str(caught.value)
+
+
+def test_another_run_is_not_resumed(straight: Path, peptides: Domain, prepared: Prepared, tmp_path: Path) -> None:
+    text = refuse_resume(straight, tmp_path, peptides, prepared, learning_rate=1e-3, epochs=4)
+    assert text.endswith("belongs to another run (epochs was 3 and is 4, learning_rate was 0.01 and is 0.001); "
+                         "give the same options, or begin without --resume")
+    assert "width was 24 and is 32" in refuse_resume(straight, tmp_path, peptides, prepared, width=32)
+    other = Prepared(prepared.train, prepared.heldout, prepared.manifest | {"sha256": "0" * 64})
+    assert "corpus was" in refuse_resume(straight, tmp_path, peptides, other)
+    fewer = Prepared(prepared.train[1:], prepared.heldout, prepared.manifest)
+    assert f"train was {len(prepared.train)} and is {len(fewer.train)}" in refuse_resume(straight, tmp_path, peptides, fewer)
+
+
+def test_a_damaged_checkpoint_is_refused(straight: Path, peptides: Domain, prepared: Prepared, tmp_path: Path) -> None:
+    content = Path(f"{straight}.checkpoint").read_bytes()
+    for damage in (b"", b"text", content[:7], content[:300], content[:len(content) // 2], content[:-1], content + b"x"):
+        assert "is not a checkpoint of seqtutor, or it is damaged" in refuse_resume(straight, tmp_path, peptides, prepared, damage)
+    assert "was not written by this version" in refuse_resume(straight, tmp_path, peptides, prepared, straight.read_bytes())
+    Path(tmp_path / "r.safetensors.checkpoint").unlink()
+    with pytest.raises(UsageError, match=r"there is no file .*r\.safetensors\.checkpoint"):
+        pretrain(peptides, prepared, tmp_path / "r.safetensors", model=MODEL, config=CONFIG, resume=True)
+
+
+# -- what can go wrong ----------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint(peptides: Domain, prepared: Prepared, tmp_path: Path, straight: Path,
+                                                   full_disk: Callable[[int], AbstractContextManager[None]]) -> None:
+    out = tmp_path / "a.safetensors"
+    limits: list[AbstractContextManager[None]] = []
+
+    def fill(at: dict[str, Any]) -> None:
+        if at["step"] == 8:
+            limits.append(full_disk(2000))
+            limits[0].__enter__()
+    with pytest.raises(SeqtutorError, match=r"cannot write .*a\.safetensors\.checkpoint: .*; free some space") as caught:
+        pretrain(peptides, prepared, out, model=MODEL, config=CONFIG, report=fill)
+    limits[0].__exit__(None, None, None)
+    assert caught.value.exit_code == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors.checkpoint"]
+    assert checkpoint.load(Path(f"{out}.checkpoint"))[1]["step"] == 7
+    pretrain(peptides, prepared, out, model=MODEL, config=CONFIG, resume=True)
+    same_run(straight, out)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(peptides: Domain, prepared: Prepared, tmp_path: Path,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "a.safetensors"
+    config = dataclasses.replace(CONFIG, learning_rate=1e30, clip=1e38, warmup=0)  # the weights leave what a float32 holds
+    steep = PRETRAIN.learning_rate
+    monkeypatch.setattr(PRETRAIN, "learning_rate", lambda c, step, *more: 0.0 if step < 5 else steep(c, step, *more) * 1e8)
+    with pytest.raises(SeqtutorError, match=r"the loss stopped being finite at step 6; begin again with a lower --learning-rate"):
+        pretrain(peptides, prepared, out, model=MODEL, config=config)
+    assert not out.exists()
+    _, state = checkpoint.load(Path(f"{out}.checkpoint"))
+    assert state["step"] == 6
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("epochs", 0), ("batch_size", 0), ("evaluate_epochs", 0), ("learning_rate", 0), ("learning_rate", math.nan), ("clip", -1),
+    ("schedule", "linear"), ("precision", "fp8"), ("augment", 1.5), ("augment", math.nan), ("evaluate_samples", -1),
+    ("warmup", -1), ("checkpoint_minutes", -1), ("seed", -1), ("seed", 2**64)])
+def test_bad_configurations(field: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"{field} .*not '?{value}"):
+        PretrainConfig(**{field: value})
+
+
+def test_the_place_is_checked_before_the_work(peptides: Domain, prepared: Prepared, tmp_path: Path) -> None:
+    for out in (tmp_path / "absent" / "a.safetensors", tmp_path):
+        with pytest.raises(UsageError, match="cannot write"):
+            pretrain(peptides, prepared, out, report=lambda at: pytest.fail("trained"))
+
+
+def test_the_command_on_bad_input(tmp_path: Path, peptide_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    binary = tmp_path / "binary.txt"
+    binary.write_bytes(bytes(range(256)))
+    out = str(tmp_path / "a.safetensors")
+    for words, code, said in (
+            ([str(peptide_file), "--out", str(tmp_path / "a.pt")], 2, "--out must end in .safetensors, not 'a.pt'"),
+            ([str(peptide_file), "--out", str(tmp_path / "no" / "a.safetensors")], 2, "does not exist; create it first"),
+            ([str(tmp_path / "absent.txt"), "--out", out], 2, "there is no file"), ([str(tmp_path), "--out", out], 2, "is a folder"),
+            ([str(binary), "--out", out], 2, "is not text in UTF-8"), ([str(peptide_file)], 2, "Missing option '--out'"),
+            ([str(peptide_file), "--out", out, "--seed", "-1"], 2, "the seed must be from 0"),
+            ([str(peptide_file), "--out", out, "--epochs", "0"], 2, "epochs must be at least 1, not 0"),
+            ([str(peptide_file), "--out", out, "--width", "0"], 2, "model width must be a whole number from 1, not 0"),
+            ([str(peptide_file), "--out", out, "--heldout", "1"], 2, "the held-out share must be"),
+            ([str(peptide_file), "--out", out, "--device", "tpu"], 1, "the device 'tpu' is not to be had here"),
+            ([str(peptide_file), "--out", out, "--resume"], 2, "there is no file")):
+        with pytest.raises(SystemExit) as stop:
+            main(["pretrain", str(PEPTIDES), *words, "--quiet"])
+        found, err = capsys.readouterr()
+        assert said in err
+        assert (stop.value.code, found, err.count("\n")) == (code, "", 1), err
+    assert [path.name for path in tmp_path.iterdir()] == ["binary.txt"]
+
+
+def test_the_command_draws_and_tells(tmp_path: Path, peptide_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "a.safetensors"
+    with pytest.raises(SystemExit) as stop:
+        main(["pretrain", str(PEPTIDES), str(peptide_file), "--out", str(out), "--epochs", "1", "--width", "8",
+              "--evaluate-samples", "10"])
+    told, err = capsys.readouterr()
+    assert (stop.value.code, told) == (0, "")
+    assert "peptides.txt: 400 rows, 0 left out" in err
+    assert "epoch 1: training 3." in err
+    assert err.endswith(f"wrote {out}\n")
+    assert Path(f"{out}.loss.png").read_bytes().startswith(b"\x89PNG")
+    assert "pretrain" in SequenceModel.load(out).provenance["command"]
+
+
+def test_without_matplotlib_a_line_says_so(straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    note = plot_loss(Path(f"{straight}.metrics.csv"), tmp_path / "a.png")
+    assert note == "no loss plot without matplotlib: pip install 'seqtutor[plots]'"
+    assert not list(tmp_path.iterdir())
+
+
+# -- batches --------------------------------------------------------------------------------------------------------
+
+
+def test_every_text_once_in_batches_of_like_length() -> None:
+    lengths = np.random.default_rng(0).integers(5, 60, 5000)
+    batches = epoch_batches(lengths, 64, seed=3, epoch=1)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(5000))
+    assert sum(len(batch) != 64 for batch in batches) <= 1
+    wasted = sum(int((lengths[batch].max() - lengths[batch]).sum()) for batch in batches) / lengths.sum()
+    assert wasted < 0.04  # without buckets it is 0.85
+    again = epoch_batches(lengths, 64, seed=3, epoch=1)
+    assert all((a == b).all() for a, b in zip(batches, again, strict=True))
+    for seed, epoch in ((3, 2), (4, 1)):
+        other = epoch_batches(lengths, 64, seed, epoch)
+        assert any(len(a) != len(b) or (a != b).any() for a, b in zip(batches, other, strict=True))
+    means = [lengths[batch].mean() for batch in batches]
+    assert abs(np.corrcoef(means, range(len(means)))[0, 1]) < 0.5  # not from short to long
+
+
+@pytest.mark.parametrize(("n", "size"), [(1, 128), (3, 1), (128, 128), (129, 128)])
+def test_few_texts(n: int, size: int) -> None:
+    batches = epoch_batches(np.full(n, 7), size, 0, 0)
+    assert len(batches) == math.ceil(n / size)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(n))
+
+
+def test_pad() -> None:
+    assert pad([np.array([5, 6]), np.array([], dtype=int), np.array([7])]).tolist() == [
+        [BOS, 5, 6, EOS], [BOS, EOS, PAD, PAD], [BOS, 7, EOS, PAD]]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "step"])
+def test_learning_rate(schedule: str) -> None:
+    config = PretrainConfig(learning_rate=0.1, warmup=10, schedule=schedule)
+    rates = [learning_rate(config, step, 400, 50) for step in range(400)]
+    assert rates[0] == pytest.approx(0.01, rel=1e-3)
+    assert max(rates) == pytest.approx(0.1, rel=2e-3)
+    if schedule == "cosine":
+        assert rates[200] == pytest.approx(0.05)
+        assert rates[100] == pytest.approx(0.1 * (1 + math.sqrt(0.5)) / 2)
+        assert 0 < rates[399] < 1e-5
+        assert all(a > b for a, b in itertools_pairs(rates[10:]))
+    else:
+        assert rates[10:250] == [0.1] * 240
+        assert [rates[step] for step in (250, 299, 300, 350, 399)] == [0.05, 0.05, 0.025, 0.0125, 0.0125]
+    assert learning_rate(dataclasses.replace(config, warmup=0), 0, 400, 50) == 0.1
+
+
+def itertools_pairs(values: list[float]) -> list[tuple[float, float]]:
+    return list(zip(values, values[1:], strict=False))
+
+
+@torch.no_grad()
+def test_heldout_loss_against_a_slow_loop(tiny_model: SequenceModel, peptides: Domain, prepared: Prepared) -> None:
+    texts = prepared.heldout[:25]
+    nats, tokens = 0.0, 0
+    for text in texts:
+        state, at = tiny_model.initial_state(1), BOS
+        for token in [*tiny_model.vocabulary.encode(list(text)).tolist(), EOS]:
+            logits, state = tiny_model.step(torch.tensor([at]), state)
+            nats -= float(logits[0].double().log_softmax(-1)[token])
+            tokens += 1
+            at = token
+    heldout = encode(peptides, tiny_model.vocabulary, texts)
+    for batch in (4, 256):
+        assert heldout_loss(tiny_model, heldout, batch) == pytest.approx((nats / tokens, nats / len(texts)), abs=1e-5)
+    assert sum(len(ids) for ids in by_length(heldout, 7)) == len(texts)
+    assert all(map(math.isnan, heldout_loss(tiny_model, encode(peptides, tiny_model.vocabulary, []))))
+
+
+def test_sample_quality(peptides: Domain) -> None:
+    found = sample_quality(peptides, ["ACD", "acd", "X", "CCC", "DDD"], known={"CCC"})
+    assert found == {"valid": 4 / 5, "unique": 3 / 4, "novel": 2 / 3}
+    assert sample_quality(peptides, []) == {"valid": 0, "unique": 0, "novel": 0}
+
+
+# -- other spellings ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def molecules() -> Domain:
+    return load_domain("molecules")
+
+
+@pytest.fixture(scope="module")
+def some(molecules: Domain, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    corpus = molecules.corpus("wehi10k")
+    raw = [text for _, text in zip(range(200), corpus.read(corpus.path()), strict=False)]
+    return prepare(molecules, dataclasses.replace(corpus, read=lambda path: iter(raw)), heldout=0.1, use_cache=False)
+
+
+def test_spellings_are_other_but_the_same_molecule(molecules: Domain, some: Prepared) -> None:
+    vocabulary = Vocabulary(molecules.tokens)
+    encoded = encode(molecules, vocabulary, some.train)
+    augment = augmenter(molecules, vocabulary, some.train, 0.5)
+    changed = 0
+    for i, text in enumerate(some.train):
+        ids = augment(np.array([0, 1]), encoded[i], i)
+        assert ids.tolist() == augment(np.array([0, 1]), encoded[i], i).tolist()
+        spelling = "".join(vocabulary.decode(ids.tolist()))
+        assert molecules.canonical(spelling) == text
+        changed += spelling != text
+    assert 0.35 < changed / len(some.train) < 0.65
+    others = [augment(np.array([0, 2]), encoded[i], i).tolist() for i in range(50)]
+    assert others != [augment(np.array([0, 1]), encoded[i], i).tolist() for i in range(50)]
+
+
+def test_a_spelling_outside_the_vocabulary_is_not_used(peptides: Domain) -> None:
+    class Odd(type(peptides)):  # type: ignore[misc]
+        def variants(self, text: str, n: int, rng: Random) -> list[str]:
+            return ["B"]
+    vocabulary = Vocabulary(peptides.tokens)
+    ids = vocabulary.encode(["A", "C"])
+    assert augmenter(Odd(), vocabulary, ["AC"], 1.0)(np.array([0, 0]), ids, 0).tolist() == ids.tolist()
+
+
+def test_augmented_runs_go_on_bit_for_bit(molecules: Domain, some: Prepared, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, epochs=2, augment=0.7, evaluate_samples=0)
+    a, b = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    pretrain(molecules, some, a, model=MODEL, config=config)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(molecules, some, b, model=MODEL, config=config, report=stop_after(5))
+    pretrain(molecules, some, b, model=MODEL, config=config, resume=True)
+    same_run(a, b)
+
+
+def test_bf16_learns_too(peptides: Domain, prepared: Prepared, tmp_path: Path, straight: Path) -> None:
+    config = dataclasses.replace(CONFIG, epochs=1, precision="bf16", evaluate_samples=0)
+    pretrain(peptides, prepared, tmp_path / "a.safetensors", model=MODEL, config=config)
+    row = metrics(tmp_path / "a.safetensors")[0]
+    assert float(row["train_nats_token"]) < 3.0
+    assert abs(float(row["train_nats_token"]) - float(metrics(straight)[0]["train_nats_token"])) < 0.3
+    assert not torch.equal(weights(tmp_path / "a.safetensors")["head.weight"], weights(straight)["head.weight"])
+    assert all(tensor.dtype == torch.float32 for tensor in weights(tmp_path / "a.safetensors").values())
+
+
+# -- several processes ----------------------------------------------------------------------------------------------
+
+
+def test_two_processes_average_their_gradients(peptides: Domain, prepared: Prepared, peptide_file: Path,
+                                               tmp_path: Path) -> None:
+    out = tmp_path / "two.safetensors"
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "seqtutor", "pretrain",
+         str(PEPTIDES), str(peptide_file), "--out", str(out), "--heldout", "0.1", "--width", "24", "--embedding", "8",
+         "--epochs", "2", "--batch-size", "16", "--learning-rate", "1e-2", "--warmup", "5", "--precision", "fp32",
+         "--evaluate-samples", "0"], capture_output=True, text=True, timeout=300, cwd=tmp_path, check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"})
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(f"wrote {out}") == 1  # one of the two tells
+    rows = metrics(out)
+    assert float(rows[1]["train_nats_token"]) < float(rows[0]["train_nats_token"])
+    assert SequenceModel.load(out).provenance["processes"] == 2
+
+    # the same by hand: two batches a step, the mean of their gradients, the last round wrapping around
+    vocabulary = Vocabulary(peptides.tokens)
+    train = encode(peptides, vocabulary, prepared.train)
+    config = dataclasses.replace(CONFIG, epochs=2)
+    torch.manual_seed(0)
+    network = SequenceModel(vocabulary, "peptides", MODEL)
+    optimizer = torch.optim.Adam(network.parameters())
+    per_epoch = math.ceil(math.ceil(len(train) / 16) / 2)
+    for step in range(2 * per_epoch):
+        epoch, place = divmod(step, per_epoch)
+        batches = epoch_batches(train.lengths, 16, 0, epoch)
+        optimizer.zero_grad()
+        for rank in (0, 1):
+            ids = pad([train[int(i)] for i in batches[(2 * place + rank) % len(batches)]])
+            log_p = network.log_probs(ids)
+            (-log_p.sum() / (ids[:, 1:] != PAD).sum() / 2).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.param_groups[0]["lr"] = learning_rate(config, step, 2 * per_epoch, per_epoch)
+        optimizer.step()
+    for name, tensor in weights(out).items():
+        torch.testing.assert_close(tensor, network.state_dict()[name], atol=1e-3, rtol=0)
