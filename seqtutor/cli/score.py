@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,7 +12,20 @@ from seqtutor.cli.progress import Progress
 from seqtutor.domain import SeqtutorError, Table
 
 
-@click.command()
+class ByDomain(click.Command):
+    """The command of the domain that is named first, where that brings one of its own."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None,
+                     **extra: Any) -> click.Context:
+        if args and not args[0].startswith("-"):
+            own = load(args[0]).command("score")
+            if own is not None:
+                found: click.Context = own.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+                return found
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command(cls=ByDomain)
 @domain_argument
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--column", metavar="NAME", help="the column of FILE to score  [default: the one called smiles]")
