@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -229,6 +230,37 @@ def compare(name: str, n: int, seed: int, temperature: float, top_p: float, out:
         "in_training_set": len(set(texts) & set(train)),
     }
     _show(figures | {"rates": {r: [human[r].mean, made[r].mean] for r in names}} if out else figures, out)
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("kept", nargs=-1, type=click.Path(path_type=Path))
+def publish(model: Path, kept: tuple[Path, ...]) -> None:
+    """Brings index.json, the model card and the list of known texts beside MODEL up to date with figures KEPT by
+    --json."""
+    from seqtutor.corpus import file_sha256
+    from seqtutor.known import KnownTexts
+    from seqtutor.models import INDEX
+
+    figures: dict[str, Any] = {}
+    for path in kept:
+        figures |= json.loads(path.read_text())
+    rates = figures.pop("rates", {})
+    index = model.parent / INDEX
+    content = json.loads(index.read_text(encoding="utf-8")) if index.exists() else {}
+    short = {name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()}
+    content[model.stem] = {"about": "prior of old-prints: tunes in seven modes and nine metres", "file": model.name,
+                           "domain": "music", "bytes": model.stat().st_size, "sha256": file_sha256(model),
+                           "figures": short}
+    index.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    KnownTexts.of(prepare(DOMAIN, corpus.OLD_PRINTS).train).save(model)
+    card = model.with_suffix(".md")
+    table = "| figure | value |\n| --- | --- |\n" + "".join(f"| {k} | {v} |\n" for k, v in short.items())
+    table += "\n| rule | human, held out | generated |\n| --- | --- | --- |\n"
+    table += "".join(f"| {rule} | {human:.1%} | {made:.1%} |\n" for rule, (human, made) in rates.items())
+    text = card.read_text(encoding="utf-8")
+    card.write_text(re.sub(r"(<!-- figures -->\n).*?(<!-- /figures -->)", lambda m: m[1] + table + m[2], text,
+                           flags=re.DOTALL), encoding="utf-8")
 
 
 def _show(figures: dict[str, Any], out: Path | None) -> None:

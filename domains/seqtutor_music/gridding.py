@@ -42,7 +42,7 @@ def melody_of(tune: Tune, repeats: bool = True) -> Gridded:
         raise SeqtutorError(f"tune {tune.number or '?'} has no notes")
     bar = bar_length(meter)
     first = lines[0] % bar if lines else Fraction(0)
-    upbeat = round(first * STEPS_PER_WHOLE) if lines and lines[0] < bar else 0
+    upbeat = round(first * STEPS_PER_WHOLE) if len(lines) > 1 and lines[0] < bar else 0
     aligned = sum((line - first) % bar == 0 for line in lines) / max(1, len(lines))
     line = monophonic(notes)
     length = max(round(now * STEPS_PER_WHOLE), line[-1].end)
