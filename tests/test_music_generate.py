@@ -111,7 +111,7 @@ def test_a_primer_is_continued_not_counted_and_nothing_of_it_lost(model: Path, t
 def test_abc_text_as_a_primer() -> None:
     primer = read_primer("M:6/8\nL:1/8\nK:Edor\nB|EFG AGF|")
     assert (primer.melody.key.name, primer.melody.upbeat, primer.bars) == ("E dorian", 2, 1)
-    assert primer.prefix(2).startswith("6/8 dorian ^2 A4 - | 3 D4 - E4 - F4 -")
+    assert primer.prefix(2).startswith("6/8 dorian ^2 A4 - | 3 dorian D4 - E4 - F4 -")
 
 
 def test_note_names_round_trip() -> None:

@@ -119,15 +119,15 @@ def test_another_mode_is_the_same_rules_moved() -> None:
 
 
 def test_stream_convention_is_note_off_zero_no_event_one() -> None:
-    classes, places = sequence_tutor.from_stream("3/8 ionian | 1 C3 - . . B5 - ||".split())
+    classes, places = sequence_tutor.from_stream("3/8 ionian | 1 ionian C3 - . . B5 - ||".split())
     assert classes == [2, 1, 0, 1, 37, 1]
-    assert places == [4, 5, 6, 7, 8, 9]
+    assert places == [5, 6, 7, 8, 9, 10]
 
 
 def streams(n: int) -> list[list[str]]:
     rng = np.random.default_rng(1)
     steps = np.array([tokens.HOLD, *tokens.PITCHES])[rng.integers(0, 37, (n, 32))].tolist()
-    return [["4/4", "ionian", "|", "2", *row[:16], "|", "1", *row[16:], "||"] for row in steps]
+    return [["4/4", "ionian", "|", "2", "ionian", *row[:16], "|", "1", "ionian", *row[16:], "||"] for row in steps]
 
 
 def test_step_rules_put_rewards_at_their_tokens() -> None:
@@ -135,8 +135,8 @@ def test_step_rules_put_rewards_at_their_tokens() -> None:
     x = np.array([sequence_tutor.from_stream(row)[0] for row in batch])
     for name, function in sequence_tutor.RULES.items():
         found = np.array(DOMAIN.rule("st-" + name)(batch))
-        np.testing.assert_array_equal(found[:, [*range(4, 20), *range(22, 38)]], function(x))
-        assert not found[:, [0, 1, 2, 3, 20, 21, 38]].any()
+        np.testing.assert_array_equal(found[:, [*range(5, 21), *range(24, 40)]], function(x))
+        assert not found[:, [0, 1, 2, 3, 4, 21, 22, 23, 40]].any()
 
 
 def test_nine_rules_on_ten_thousand_melodies_in_two_seconds() -> None:

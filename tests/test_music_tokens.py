@@ -78,7 +78,7 @@ def test_hold_needs_a_note_and_the_end_a_bar_line() -> None:
     table = grammar.build(VOCABULARY, Form("3/8", "ionian", 1, 0)).next_state
     column = {token: i for i, token in enumerate(VOCABULARY)}
     state = 0
-    for token in ("3/8", "ionian", "|", "1"):
+    for token in ("3/8", "ionian", "|", "1", "ionian"):
         assert table[state, column[token]] >= 0
         state = table[state, column[token]]
     assert table[state, column["-"]] == -1
@@ -88,10 +88,11 @@ def test_hold_needs_a_note_and_the_end_a_bar_line() -> None:
 
 
 @pytest.mark.parametrize(("text", "words"), [
-    ("", "begins with a metre"), ("4/4 ionian C4 - ||", "no bar line after 0"), ("4/4 ionian | 1 C4 ||", "belongs after 16"),
-    ("3/8 ionian | 2 C4 - - - - - ||", "counted"), ("3/8 ionian | 1 - . . . . . ||", "nothing to hold"),
-    ("3/8 ionian | 1 C4 - - - - - | 1 ||", "bar line after 6"), ("3/8 ionian | 1 C4 - - - - -", "ends with"),
-    ("3/8 ionian ^7 C4 - - - - - ||", "fills a bar"), ("3/8 ionian | 1 C4 dorian - - - - ||", "stands after")])
+    ("", "begins with a metre"), ("4/4 ionian C4 - ||", "no bar line after 0"), ("4/4 ionian | 1 ionian C4 ||", "belongs after 16"),
+    ("3/8 ionian | 2 ionian C4 - - - - - ||", "counted"), ("3/8 ionian | 1 ionian - . . . . . ||", "nothing to hold"),
+    ("3/8 ionian | 1 ionian C4 - - - - - | 1 ionian ||", "after 6 steps"), ("3/8 ionian | 1 ionian C4 - - - - -", "ends with"),
+    ("3/8 ionian | 1 dorian C4 - - - - - ||", "said to be dorian"),
+    ("3/8 ionian ^7 C4 - - - - - ||", "fills a bar"), ("3/8 ionian | 1 ionian C4 dorian - - - - ||", "stands after")])
 def test_what_is_no_melody_says_why(text: str, words: str) -> None:
     assert words in tokens.why_not(text)
     assert DOMAIN.canonical(text) is None

@@ -27,7 +27,7 @@ BOOKS = {
 MUSIC21 = "music21==10.5.1"
 LICENCE = ("18th- and 19th-century prints; transcriptions by Jack Campin (Aird), John Chambers and others (O'Neill, "
            "Ryan), distributed with music21 by their makers' permission; read from there, never copied")
-VERSION = "2"  # of everything that standardise depends on
+VERSION = "3"  # of everything that standardise depends on
 ALIGNED = 0.8  # of a tune's bar lines must stand where full bars put them
 RECAST = "%%recast "
 #: modes that the books hardly use, each learnt from tunes in the mode whose scale is nearest, moved step by step

@@ -64,7 +64,7 @@ def _quality(texts: Sequence[str]) -> list[float]:
 def place(melody: Melody, step: int) -> int:
     """The token position of ``step`` in the stream of ``melody``."""
     bars = 0 if step < melody.upbeat else (step - melody.upbeat) // melody.meter.steps + 1
-    return 2 + (melody.upbeat > 0) + step + 2 * bars
+    return 2 + (melody.upbeat > 0) + step + 3 * bars
 
 
 def in_stream(melody: Melody, finding: MelodyFinding) -> MelodyFinding:
@@ -150,7 +150,7 @@ def step_explain(name: str) -> Callable[[str], list[Finding]]:
         found: list[Finding] = []
         for at, value in enumerate(step_score(function)([row])[0]):
             if value < (-1.5 if name == "autocorrelation" else 0):
-                step = at - 2 - (melody.upbeat > 0) - 2 * row[:at].count(tokens.BAR)
+                step = at - 2 - (melody.upbeat > 0) - 3 * row[:at].count(tokens.BAR)
                 what = row[at] if row[at] not in (tokens.HOLD, tokens.REST) else "this step"
                 shown = pitch_name(tokens.PITCH_OF[what], melody.key) if what in tokens.PITCH_OF else what
                 found.append(MelodyFinding(PREFIX + name, at, at + 1, min(100.0, -value * 10),

@@ -1,8 +1,8 @@
 """The finite automaton behind every sample: bars are full, holds follow notes, the end is a bar line.
 
-States are numbered start, one after each metre, one after each metre and mode, one after the end, and then for every
-metre a block [count, place 0…bar + 1, sounding 0/1]. Count 0 is the upbeat, the others are what can stand behind a bar
-line; the place after the full bar is that behind its bar line.
+States are numbered start, one after each metre, the end, one after each metre and mode, and then for every metre and
+mode a block [count, place 0…bar + 2, sounding 0/1]. Count 0 is the upbeat, the others are what can stand behind a bar
+line.
 """
 
 from __future__ import annotations
@@ -67,22 +67,26 @@ def build(vocabulary: tuple[str, ...], form: Form = Form()) -> Grammar:
     form = form.checked()
     column = {token: i for i, token in enumerate(vocabulary)}
     meters = [form.meter] if form.meter else [m for m in METERS if m in column]
-    modes = [column[form.mode]] if form.mode else [column[mode] for mode in MODES if mode in column]
-    counts = _counts(form.bars)
-    first = 2 + 2 * len(meters)
-    finished = 1 + 2 * len(meters)
-    sizes = [(len(counts) + 1) * (parse_meter(m).steps + 2) * 2 for m in meters]
+    modes = [form.mode] if form.mode else [mode for mode in MODES if mode in column]
+    pairs = [(meter, mode) for meter in meters for mode in modes]
+    counts = len(_counts(form.bars))
+    finished = 1 + len(meters)
+    first = finished + 1 + len(pairs)
+    sizes = [(counts + 1) * (parse_meter(meter).steps + 3) * 2 for meter, _ in pairs]
     table = np.full((first + sum(sizes), len(vocabulary)), -1, dtype=np.int32)
     table[finished, EOS] = finished
-    for i, name in enumerate(meters):
-        table[0, column[name]] = 1 + i
-        table[1 + i, modes] = 1 + len(meters) + i
-        base, steps = first + sum(sizes[:i]), parse_meter(name).steps
-        block = base + np.arange(sizes[i], dtype=np.int32).reshape(len(counts) + 1, steps + 2, 2)
-        _fill(table, block, column, form, finished)
-        begin = table[1 + len(meters) + i]
+    for i, meter in enumerate(meters):
+        table[0, column[meter]] = 1 + i
+    base = first
+    for i, (meter, mode) in enumerate(pairs):
+        table[1 + meters.index(meter), column[mode]] = finished + 1 + i
+        steps = parse_meter(meter).steps
+        block = base + np.arange(sizes[i], dtype=np.int32).reshape(counts + 1, steps + 3, 2)
+        base += sizes[i]
+        _fill(table, block, column, form, finished, column[mode])
+        begin = table[finished + 1 + i]
         if form.upbeat in (None, 0):
-            begin[column[BAR]] = block[0, -1, 0]
+            begin[column[BAR]] = block[0, -2, 0]
         for upbeat in range(1, steps):
             if form.upbeat in (None, upbeat) and f"^{upbeat}" in column:
                 begin[column[f"^{upbeat}"]] = block[0, steps - upbeat, 0]
@@ -98,12 +102,14 @@ def _counts(bars: int | None) -> list[tuple[str, list[int]]]:
 
 
 def _fill(table: NDArray[np.int32], block: NDArray[np.int32], column: dict[str, int], form: Form,
-          finished: int) -> None:
-    """The transitions inside one metre's ``block`` of states [entry of the count, place, sounding]; the last two
-    places are the full bar and the state behind its bar line, where the next count stands."""
+          finished: int, mode: int) -> None:
+    """The transitions inside the ``block`` of a metre and a mode, states [entry of the count, place, sounding]. The
+    last three places are the full bar, that behind its bar line, where the next count stands, and that behind the
+    bar's own count, where the mode stands."""
     counts = _counts(form.bars)
     pitches = [column[name] for name in PITCHES if name in column and form.low <= PITCH_OF[name] <= form.high]
-    before, after = block[:, :-2], block[:, 1:-1]
+    before, after = block[:, :-3], block[:, 1:-2]
+    table[block[:, -1], mode] = block[:, 0]
     for pitch in pitches:
         table[before, pitch] = after[:, :, 1:]
     table[before, column[REST]] = after[:, :, :1]
@@ -112,9 +118,9 @@ def _fill(table: NDArray[np.int32], block: NDArray[np.int32], column: dict[str, 
     for entry, follows in enumerate([first, *(follows for _, follows in counts)]):
         for sounding in (0, 1):
             if not follows:
-                table[block[entry, -2, sounding], column[END]] = finished
+                table[block[entry, -3, sounding], column[END]] = finished
                 continue
-            table[block[entry, -2, sounding], column[BAR]] = block[entry, -1, sounding]
+            table[block[entry, -3, sounding], column[BAR]] = block[entry, -2, sounding]
             for n in follows:
                 if counts[n - 1][0] in column:
-                    table[block[entry, -1, sounding], column[counts[n - 1][0]]] = block[n, 0, sounding]
+                    table[block[entry, -2, sounding], column[counts[n - 1][0]]] = block[n, -1, sounding]

@@ -32,7 +32,8 @@ class Primer:
                  *steps[:melody.upbeat]]
         for bar in range(self.bars):
             begin = melody.upbeat + bar * meter.steps
-            parts += [tokens.BAR, tokens.left_token(self.bars + more - bar), *steps[begin:begin + meter.steps]]
+            parts += [tokens.BAR, tokens.left_token(self.bars + more - bar), melody.key.mode,
+                      *steps[begin:begin + meter.steps]]
         return " ".join(parts)
 
 

@@ -71,7 +71,7 @@ class MusicRequest:
     @property
     def max_length(self) -> int:
         """Tokens of a stream, its end included."""
-        return 4 + self.upbeat + self.bars * (self.meter.steps + 2) + 2
+        return 4 + self.upbeat + self.bars * (self.meter.steps + 3) + 2
 
     @property
     def surplus(self) -> int:

@@ -1,11 +1,11 @@
 """A melody as a stream of tokens, and back.
 
-    6/8 dorian ^2 A4 - | 8+ D5 - - - C5 - A4 - . . G4 - | 7+ … | 1 … ||
+    6/8 dorian ^2 A4 - | 8+ dorian D5 - - - C5 - A4 - . . G4 - | 7+ dorian … | 1 dorian … ||
 
 Metre and mode come first, then perhaps an upbeat (``^2``: two steps before the first bar line), then bars. Behind a
 bar line stands how many bars are left, its own included: ``8`` to ``1`` in the last eight bars, before those the same
-modulo eight with a plus, so that the model knows where phrases end and where the last cadence belongs; ``||`` ends the
-tune. Every sixteenth step is one token: a pitch begins a note, ``-`` holds it, ``.`` is silence. All is written without
+modulo eight with a plus, so that the model knows where phrases end and where the last cadence belongs, and then the
+mode again, so that it does not forget the tonic; ``||`` ends the tune. Every sixteenth step is one token: a pitch begins a note, ``-`` holds it, ``.`` is silence. All is written without
 sharps or flats in the signature (D dorian, not E dorian): a key is chosen when the melody is exported. Pitches are
 Magenta's 36, MIDI 48 (C3) to 83 (B5).
 """
@@ -90,6 +90,8 @@ def _read_steps(tokens: list[str], place: int, upbeat: int, bar: int) -> tuple[l
                 break
             lines.append(next(rest, ""))
             line = step + bar
+            if (mode := next(rest, "")) != tokens[1]:
+                raise UsageError(f"bar {len(lines)} is said to be {mode or 'nothing'} in a melody that is {tokens[1]}")
             continue
         if step >= line:
             raise UsageError(f"no bar line after {step} steps")
@@ -140,7 +142,7 @@ def _body(melody: Melody, shift: int) -> list[str]:
     upbeat, length = melody.upbeat, melody.meter.steps
     tokens = [f"^{upbeat}", *steps[:upbeat]] if upbeat else []
     for bar in range(melody.bars):
-        tokens += [BAR, left_token(melody.bars - bar)]
+        tokens += [BAR, left_token(melody.bars - bar), melody.key.mode]
         tokens.extend(steps[upbeat + bar * length:upbeat + (bar + 1) * length])
     return tokens
 
