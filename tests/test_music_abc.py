@@ -16,7 +16,8 @@ from seqtutor_music.keys import parse_key
 HAS_MUSIC21 = importlib.util.find_spec("music21") is not None
 
 
-def notes(body: str, key: str = "C", head: str = "M:4/4\nL:1/8\n", repeats: bool = True) -> list[tuple[int | None, float]]:
+def notes(body: str, key: str = "C", head: str = "M:4/4\nL:1/8\n",
+          repeats: bool = True) -> list[tuple[int | None, float]]:
     """(pitch, length in sixteenths) of everything played."""
     tune = read_tune(f"X:1\nT:t\n{head}K:{key}\n{body}\n")
     return [(event.pitch, float(event.duration * 16)) for event in tune.events(repeats)[0]]
@@ -101,7 +102,8 @@ def test_default_length_follows_the_metre() -> None:
 @pytest.mark.parametrize(("field", "name"), [
     ("D", "D major"), ("Dmaj", "D major"), ("Em", "E minor"), ("Emin", "E minor"), ("Ador", "A dorian"),
     ("A dor", "A dorian"), ("Gmix", "G mixolydian"), ("F#phr", "F# phrygian"), ("Flyd", "F lydian"),
-    ("Bloc", "B locrian"), ("Bb", "Bb major"), ("HP", "A mixolydian"), ("D clef=treble", "D major"), ("none", "C major")])
+    ("Bloc", "B locrian"), ("Bb", "Bb major"), ("HP", "A mixolydian"), ("D clef=treble", "D major"),
+    ("none", "C major")])
 def test_keys(field: str, name: str) -> None:
     tune = read_tune(f"X:1\nK:{field}\nC\n")
     assert tune.key

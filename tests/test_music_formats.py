@@ -20,9 +20,9 @@ from seqtutor_music.arrangement import Arrangement
 from seqtutor_music.bars import VALUES, pieces_by_bar
 from seqtutor_music.keys import MODES, parse_key
 from seqtutor_music.melody import Melody
+from seqtutor_music.meter import parse_meter
 from seqtutor_music.primer import _from_names
 from seqtutor_music.reading import parse
-from seqtutor_music.meter import parse_meter
 from seqtutor_music.tokens import METERS
 
 PNG = b"\x89PNG\r\n\x1a\n"

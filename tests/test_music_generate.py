@@ -67,7 +67,8 @@ def test_the_example_of_the_readme(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("meter", METERS)
 @pytest.mark.parametrize("mode", MODES)
 def test_every_metre_and_mode(model: Path, tmp_path: Path, meter: str, mode: str) -> None:
-    found = generate(model, f"-n 1 --key Eb --mode {mode} --meter {meter} --bars 3 --seed 1 -o", tmp_path / "a.musicxml")
+    line = f"-n 1 --key Eb --mode {mode} --meter {meter} --bars 3 --seed 1 -o"
+    found = generate(model, line, tmp_path / "a.musicxml")
     assert found.exit_code == 0, found.exception
     melody = read_melodies(tmp_path / "a.musicxml")[0].melody
     assert (melody.meter.name, melody.key.mode, melody.bars, melody.key.pitch_class) == (meter, mode, 3, 3)

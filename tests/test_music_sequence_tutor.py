@@ -119,7 +119,7 @@ def test_another_mode_is_the_same_rules_moved() -> None:
 
 
 def test_stream_convention_is_note_off_zero_no_event_one() -> None:
-    classes, places = sequence_tutor.from_stream("3/8 ionian | 1 ionian C3 - . . B5 - ||".split())
+    classes, places = sequence_tutor.from_stream(tokens.split("3/8 ionian | 1 ionian C3 - . . B5 - ||"))
     assert classes == [2, 1, 0, 1, 37, 1]
     assert places == [5, 6, 7, 8, 9, 10]
 

@@ -88,9 +88,11 @@ def test_hold_needs_a_note_and_the_end_a_bar_line() -> None:
 
 
 @pytest.mark.parametrize(("text", "words"), [
-    ("", "begins with a metre"), ("4/4 ionian C4 - ||", "no bar line after 0"), ("4/4 ionian | 1 ionian C4 ||", "belongs after 16"),
+    ("", "begins with a metre"), ("4/4 ionian C4 - ||", "no bar line after 0"),
+    ("4/4 ionian | 1 ionian C4 ||", "belongs after 16"),
     ("3/8 ionian | 2 ionian C4 - - - - - ||", "counted"), ("3/8 ionian | 1 ionian - . . . . . ||", "nothing to hold"),
-    ("3/8 ionian | 1 ionian C4 - - - - - | 1 ionian ||", "after 6 steps"), ("3/8 ionian | 1 ionian C4 - - - - -", "ends with"),
+    ("3/8 ionian | 1 ionian C4 - - - - - | 1 ionian ||", "after 6 steps"),
+    ("3/8 ionian | 1 ionian C4 - - - - -", "ends with"),
     ("3/8 ionian | 1 dorian C4 - - - - - ||", "said to be dorian"),
     ("3/8 ionian ^7 C4 - - - - - ||", "fills a bar"), ("3/8 ionian | 1 ionian C4 dorian - - - - ||", "stands after")])
 def test_what_is_no_melody_says_why(text: str, words: str) -> None:
@@ -135,7 +137,8 @@ def test_forms_that_no_melody_has(form: Form, words: str) -> None:
 
 @pytest.mark.parametrize(("text", "name", "fifths"), [
     ("D dorian", "D dorian", 0), ("E minor", "E minor", 1), ("Bb", "Bb major", -2), ("F#m", "F# minor", 3),
-    ("c lydian", "C lydian", 1), ("Eb mixolydian", "Eb mixolydian", -4), ("G♯ min", "G# minor", 5), ("Ador", "A dorian", 1),
+    ("c lydian", "C lydian", 1), ("Eb mixolydian", "Eb mixolydian", -4), ("G♯ min", "G# minor", 5),
+    ("Ador", "A dorian", 1),
     ("b-flat major", "Bb major", -2)])
 def test_keys(text: str, name: str, fifths: int) -> None:
     key = parse_key(text)

@@ -32,8 +32,8 @@ def samples(arrangement: Arrangement) -> NDArray[np.float32]:
         if file.getframerate() != RATE:
             raise SeqtutorError(f"midirenderer gave {file.getframerate()} samples a second, expected {RATE}; run: "
                                 "pip install 'seqtutor[audio]'")
-        sound = data.reshape(-1, file.getnchannels()).astype(np.float32) / 32768
-    return _scaled(np.repeat(sound, 2, axis=1).astype(np.float32) if sound.shape[1] == 1 else sound)
+        sound = np.asarray(data.reshape(-1, file.getnchannels()) / 32768, dtype=np.float32)
+    return _scaled(np.concatenate([sound, sound], axis=1) if sound.shape[1] == 1 else sound)
 
 
 def plain_samples(arrangement: Arrangement) -> NDArray[np.float32]:

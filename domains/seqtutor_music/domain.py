@@ -20,7 +20,7 @@ class MusicDomain(Domain):
     about = "melodies on a grid of sixteenths, in seven modes and nine metres"
     examples = (
         "seqtutor generate music --key 'D dorian' --meter 6/8 --bars 16 -o tunes/",
-        "seqtutor generate music -n 4 --key 'E minor' --chords --humanize --program flute --format midi,wav,png -o tunes/",
+        "seqtutor generate music -n 4 --key Em --chords --humanize --program flute --format midi,wav,png -o tunes/",
         "seqtutor generate music -n 1 --primer riff.mid --bars 8 --strict 0.5 -o more.mid",
         "seqtutor generate music --recipe tunes/recipe.json -o again/",
     )

@@ -168,8 +168,9 @@ def domain_rules() -> tuple[Rule, ...]:
                  for name, function in sequence_tutor.RULES.items())
     whole = Rule("quality", "all rules of melody together, weighted by severity, 1 for as good as people", _quality,
                  low=0.0, high=1.0, explain=lambda text: [f for r in rules.RULES for f in end_explain(r)(text)])
-    return (*nine, whole) + tuple(Rule(rule.name, rule.about, end_score(rule), low=0.0, high=1.0, explain=end_explain(rule))
-                        for rule in rules.RULES)
+    others = (Rule(rule.name, rule.about, end_score(rule), low=0.0, high=1.0, explain=end_explain(rule))
+              for rule in rules.RULES)
+    return (*nine, whole, *others)
 
 
 TARGET = RuleFamily("target", "nearness to the human rate of a rule of melody", "rule", target)

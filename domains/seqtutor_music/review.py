@@ -61,8 +61,8 @@ class Review:
     def as_text(self) -> str:
         """For people: a head, the table of rules, the findings by bar."""
         melody = self.melody
-        lines = [f"{self.file}: {melody.title or 'melody'} – {melody.key.name}, {melody.meter.name}, {melody.bars} bars, "
-                 f"{len(melody.notes)} notes; quality {self.quality:.3f}", ""]
+        lines = [f"{self.file}: {melody.title or 'melody'} – {melody.key.name}, {melody.meter.name}, "
+                 f"{melody.bars} bars, {len(melody.notes)} notes; quality {self.quality:.3f}", ""]
         rows = [("rule", "value", "human range", "human mean", "verdict"), *self.table()]
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
         lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

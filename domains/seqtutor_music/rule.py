@@ -93,8 +93,8 @@ def nearest_scale_note(table: NoteTable, i: int) -> str:
     return pitch_name(near, key)
 
 
-INTERVALS = ("repeated note", "minor second", "major second", "minor third", "major third", "fourth", "tritone", "fifth",
-             "minor sixth", "major sixth", "minor seventh", "major seventh", "octave")
+INTERVALS = ("repeated note", "minor second", "major second", "minor third", "major third", "fourth", "tritone",
+             "fifth", "minor sixth", "major sixth", "minor seventh", "major seventh", "octave")
 
 
 def interval_name(semitones: int) -> str:

@@ -5,9 +5,9 @@
 Metre and mode come first, then perhaps an upbeat (``^2``: two steps before the first bar line), then bars. Behind a
 bar line stands how many bars are left, its own included: ``8`` to ``1`` in the last eight bars, before those the same
 modulo eight with a plus, so that the model knows where phrases end and where the last cadence belongs, and then the
-mode again, so that it does not forget the tonic; ``||`` ends the tune. Every sixteenth step is one token: a pitch begins a note, ``-`` holds it, ``.`` is silence. All is written without
-sharps or flats in the signature (D dorian, not E dorian): a key is chosen when the melody is exported. Pitches are
-Magenta's 36, MIDI 48 (C3) to 83 (B5).
+mode again, so that it does not forget the tonic; ``||`` ends the tune. Every sixteenth step is one token: a pitch
+begins a note, ``-`` holds it, ``.`` is silence. All is written without sharps or flats in the signature (D dorian,
+not E dorian): a key is chosen when the melody is exported. Pitches are Magenta's 36, MIDI 48 (C3) to 83 (B5).
 """
 
 from __future__ import annotations

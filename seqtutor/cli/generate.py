@@ -140,8 +140,8 @@ def run(domain: Domain, spec: str, *, n: int | None, model: str | None, seed: in
     sampling = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p, precision=precision,
                               max_length=request.max_length)
     from seqtutor.corpus import file_sha256
-    from seqtutor.models import find_model
     from seqtutor.model import SequenceModel
+    from seqtutor.models import find_model
     file = find_model(model or domain.name)
     network = SequenceModel.load(file, domain.name)
     known = KnownTexts.load(file) if novel else frozenset[str]()
