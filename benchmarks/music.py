@@ -216,10 +216,10 @@ def compare(name: str, n: int, seed: int, temperature: float, top_p: float, out:
     human = rules.measure([tokens.parse(text) for text in heldout])
     made = rules.measure(melodies)
     names = [name for name in rules.BY_NAME if name in human and name in made and name != "originality"]
-    click.echo(f"{'rule':24}{'human':>8}{'generated':>11}{'gap':>8}")
+    click.echo("| rule | human, held out | generated | gap |\n| --- | --- | --- | --- |")
     for rule in names:
         gap = made[rule].mean - human[rule].mean
-        click.echo(f"{rule:24}{human[rule].mean:8.1%}{made[rule].mean:11.1%}{gap:+8.1%}")
+        click.echo(f"| {rule} | {human[rule].mean:.1%} | {made[rule].mean:.1%} | {gap:+.1%} |")
     copies = longest_copies(melodies, [tokens.parse(text) for text in train])
     figures = {
         "samples": len(texts), "of": n, "temperature": temperature, "top_p": top_p, "seed": seed,
@@ -255,7 +255,8 @@ def publish(model: Path, kept: tuple[Path, ...]) -> None:
     index.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     KnownTexts.of(prepare(DOMAIN, corpus.OLD_PRINTS).train).save(model)
     card = model.with_suffix(".md")
-    table = "| figure | value |\n| --- | --- |\n" + "".join(f"| {k} | {v} |\n" for k, v in short.items())
+    table = "| figure | value |\n| --- | --- |\n"
+    table += "".join(f"| {name.replace('_', ' ')} | {value} |\n" for name, value in short.items())
     table += "\n| rule | human, held out | generated |\n| --- | --- | --- |\n"
     table += "".join(f"| {rule} | {human:.1%} | {made:.1%} |\n" for rule, (human, made) in rates.items())
     text = card.read_text(encoding="utf-8")
@@ -264,9 +265,10 @@ def publish(model: Path, kept: tuple[Path, ...]) -> None:
 
 
 def _show(figures: dict[str, Any], out: Path | None) -> None:
+    click.echo("\n| figure | value |\n| --- | --- |")
     for name, value in figures.items():
         if not isinstance(value, dict):
-            click.echo(f"{name:32}{value:.4f}" if isinstance(value, float) else f"{name:32}{value}")
+            click.echo(f"| {name.replace('_', ' ')} | {round(value, 4) if isinstance(value, float) else value} |")
     if out:
         out.write_text(json.dumps(figures, indent=1) + "\n")
 

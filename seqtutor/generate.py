@@ -65,8 +65,9 @@ def generate(domain: Domain, model: SequenceModel, n: int, *, sampling: Sampling
 
 def _chunks(sampler: Sampler, domain: Domain, most: int) -> Iterator[list[str]]:
     stream = (domain.join(sampler.model.vocabulary.decode(ids)) for ids in sampler.stream())
-    for start in range(0, most, _CHUNK):
-        yield list(itertools.islice(stream, min(_CHUNK, most - start)))
+    size = min(_CHUNK, sampler.config.batch)
+    for start in range(0, most, size):
+        yield list(itertools.islice(stream, min(size, most - start)))
 
 
 def _judge(domain: Domain, samples: list[str], seen: set[str], known: Container[str],

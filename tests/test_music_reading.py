@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import resource
+import subprocess
 import time
 import zipfile
 from collections.abc import Callable
@@ -334,3 +335,14 @@ def test_a_four_minute_tune_takes_under_a_second(tmp_path: Path) -> None:
     started = time.process_time()
     assert score(path).exit_code == 0
     assert time.process_time() - started < 1
+
+
+def test_the_command_line_finds_the_domains_own_score(riff: Path, cli: Callable[..., subprocess.CompletedProcess[str]],
+                                                      ) -> None:
+    found = cli("score", "music", riff, "--fail-under", "0.999")
+    assert found.returncode == 3
+    assert "bar 1, beat 2" in found.stdout
+    found = cli("score", "music", riff.parent / "nowhere.mid")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.count("\n") == 1
+    assert "there is no file" in found.stderr

@@ -13,13 +13,16 @@ WIDTH, SCALE = 1800, 40  # verovio's units of a page, per cent
 PNG_WIDTH = 1400  # pixels
 
 
-def svg(arrangement: Arrangement, colors: Mapping[int, str] | None = None) -> str:
-    """The whole score as one SVG; note i is the group with id ``n<i>``. ``colors``: note index → "#rrggbb"."""
+def svg(arrangement: Arrangement, colors: Mapping[int, str] | None = None, *, title: bool = True) -> str:
+    """The whole score as one SVG, with its ``title`` above; note i is the group with id ``n<i>``.
+
+    ``colors``: note index → "#rrggbb".
+    """
     verovio = need("verovio", "sheet", "an engraved score")
     verovio.enableLog(verovio.LOG_OFF)
     toolkit = verovio.toolkit()
     toolkit.setOptions({"pageWidth": WIDTH, "pageHeight": 60000, "adjustPageHeight": True, "scale": SCALE,
-                        "header": "auto", "footer": "none", "xmlIdSeed": 1, "svgViewBox": True, "breaks": "auto"})
+                        "header": "auto" if title else "none", "footer": "none", "xmlIdSeed": 1, "svgViewBox": True, "breaks": "auto"})
     if not toolkit.loadData(musicxml_text(arrangement, colors, engraved=True)):
         raise SeqtutorError("verovio could not read the score")
     return str(toolkit.renderToSVG(1))

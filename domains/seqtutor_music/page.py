@@ -30,7 +30,7 @@ def index(arrangements: Sequence[Arrangement], title: str, links: Sequence[Seque
 def review(arrangement: Arrangement, findings: Sequence[MelodyFinding], table: Sequence[Sequence[str]],
            notes: Sequence[str]) -> str:
     """A page about one scored melody: the score with its findings marked, the rules as a table, what was assumed."""
-    said = "".join(f"<p class=note>{html.escape(note)}</p>" for note in notes)
+    said = "".join(f"<p class=said>{html.escape(note)}</p>" for note in notes)
     rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table)
     head = "<tr><th>rule</th><th>value</th><th>human range</th><th>human mean</th><th>verdict</th></tr>"
     body = [said, _section(arrangement, 0, findings, "", marked=True),
@@ -62,7 +62,7 @@ def picture(arrangement: Arrangement, number: int, findings: Sequence[MelodyFind
     starts = {note.start: i for i, note in enumerate(arrangement.melody.notes)}
     colors = {starts[f.start]: MARK for f in findings if f.severity >= GRAVE and f.start in starts}
     try:
-        drawn = engraving.svg(arrangement, colors)
+        drawn = engraving.svg(arrangement, colors, title=False)
     except UsageError:
         return roll(arrangement, number, colors)
     drawn = drawn[drawn.index("<svg"):]

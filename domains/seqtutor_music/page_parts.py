@@ -6,7 +6,7 @@ h1{font-size:1.5rem}h2{font-size:1.1rem;margin:1.6rem 0 .3rem}
 section{border-top:1px solid #ddd;padding-bottom:.8rem}
 .score svg{width:100%;height:auto;display:block}
 button{font:inherit;padding:.25rem .8rem;border:1px solid #888;border-radius:.4rem;background:#f6f6f2;cursor:pointer}
-a{margin-left:.5rem}.note{color:#8a5a00;margin:.2rem 0}
+a{margin-left:.5rem}.said{color:#8a5a00;margin:.2rem 0}
 .sounding,.sounding *{fill:#1f6fd1!important;stroke:#1f6fd1!important;color:#1f6fd1!important}
 li{cursor:pointer}li small{color:#777}pre{background:#f6f6f2;padding:.8rem;overflow:auto}
 table{border-collapse:collapse}td,th{text-align:left;padding:.15rem .8rem .15rem 0;border-bottom:1px solid #eee}

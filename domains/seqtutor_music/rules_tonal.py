@@ -135,7 +135,7 @@ RULES = (
                lambda t, i: (f"bar 4 closes on {name(t, i)}, outside the dominant",
                              f"close it on {degree_name(t, i, 2)} or {degree_name(t, i, 5)}")),
     MelodyRule("full-cadence", "the end is 2–1, 7–1 or 5–1", 25, _full_cadence, lambda t, i: (
-        f"no cadence to the tonic at the end ({name(t, i - 1)}–{name(t, i)})",
+        f"no cadence to the tonic at the end ({name(t, i - 1 - int(t.step[i] == 0))}–{name(t, i)})",
         f"end {degree_name(t, i, 2)}–{degree_name(t, i, 1)} or {degree_name(t, i, 7)}–{degree_name(t, i, 1)}"),
         before=1),
 )

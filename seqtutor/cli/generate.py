@@ -43,7 +43,8 @@ def use_recipe(ctx: click.Context, param: click.Parameter, value: Path | None) -
 
 PARAMETERS = [
     click.Option(["-n", "n"], type=int, default=None, help="how many valid, unique ones  [default: 20]"),
-    click.Option(["--model"], metavar="NAME|FILE", help="the model  [default: the domain's own, see `seqtutor models`]"),
+    click.Option(["--model"], metavar="NAME|FILE",
+                 help="the model  [default: the domain's own, see `seqtutor models`]"),
     click.Option(["--seed"], type=click.IntRange(0), help="same seed, same output  [default: drawn and told]"),
     click.Option(["--temperature"], type=float, default=1.0, show_default=True, help="below 1 safer, above 1 bolder"),
     click.Option(["--top-p"], type=float, default=1.0, show_default=True,
@@ -137,8 +138,10 @@ def run(domain: Domain, spec: str, *, n: int | None, model: str | None, seed: in
             check_writable(domain, path)
     from seqtutor.known import KnownTexts
     from seqtutor.sampling import SamplingConfig
+    wanted_samples = n * request.surplus
     sampling = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p, precision=precision,
-                              max_length=request.max_length)
+                              max_length=request.max_length,  # long texts: few more side by side than are wanted
+                              batch=256 if request.max_length <= 128 else min(256, 8 + wanted_samples))
     from seqtutor.corpus import file_sha256
     from seqtutor.model import SequenceModel
     from seqtutor.models import find_model
@@ -151,8 +154,8 @@ def run(domain: Domain, spec: str, *, n: int | None, model: str | None, seed: in
     from seqtutor.machine import keep_freed_memory, set_threads
     set_threads(threads)
     keep_freed_memory()
-    with Progress("generating", n * request.surplus, quiet) as progress:
-        result = generate(domain, network, n * request.surplus, sampling=sampling, seed=seed,
+    with Progress("generating", wanted_samples, quiet) as progress:
+        result = generate(domain, network, wanted_samples, sampling=sampling, seed=seed,
                           prefix=prefix or request.prefix, known=known, options=request.options, most=max_samples,
                           progress=progress.update)
     texts = request.choose(result.texts, n) if request.choose else result.texts
