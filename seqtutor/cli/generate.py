@@ -25,7 +25,7 @@ MOLECULES = """\
 
 PARAMETERS = [
     click.Option(["-n", "n"], type=int, default=None, help="how many valid, unique ones  [default: 20]"),
-    click.Option(["--model"], metavar="NAME|FILE", help="the model  [default: the domain's own, see `seqtutor models`]"),
+    click.Option(["--model"], metavar="NAME|FILE", help="see `seqtutor models`  [default: the domain's own]"),
     click.Option(["--seed"], type=click.IntRange(0), help="same seed, same output  [default: drawn and told]"),
     click.Option(["--temperature"], type=float, default=1.0, show_default=True, help="below 1 safer, above 1 bolder"),
     click.Option(["--top-p"], type=float, default=1.0, show_default=True,
@@ -108,8 +108,8 @@ def run(domain: Domain, spec: str, *, n: int | None, model: str | None, seed: in
     from seqtutor.known import KnownTexts
     from seqtutor.sampling import SamplingConfig
     sampling = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p, precision=precision)
-    from seqtutor.models import find_model
     from seqtutor.model import SequenceModel
+    from seqtutor.models import find_model
     file = find_model(model or domain.name)
     network = SequenceModel.load(file, domain.name)
     known = KnownTexts.load(file) if novel else frozenset[str]()
@@ -119,10 +119,7 @@ def run(domain: Domain, spec: str, *, n: int | None, model: str | None, seed: in
     from seqtutor.machine import keep_freed_memory, set_threads
     set_threads(threads)
     keep_freed_memory()
-    if seed is None:
-        seed = secrets.randbelow(2**31)
-        if not quiet:
-            click.echo(f"seed {seed}", err=True)
+    seed = secrets.randbelow(2**31) if seed is None else seed
     with Progress("generating", n, quiet) as progress:
         result = generate(domain, network, n, sampling=sampling, seed=seed, prefix=prefix, known=known,
                           options={k: v for k, v in options.items() if v not in (None, ())}, most=max_samples,
@@ -142,7 +139,7 @@ def run(domain: Domain, spec: str, *, n: int | None, model: str | None, seed: in
     told = ", ".join(f"{count:,} {what}" for what, count in result.counts.items() if count)
     if not quiet:
         written = f"; wrote {', '.join(map(str, outputs))}" if outputs else ""
-        click.echo(f"{len(table.texts):,} {domain.name} from {told}{written}", err=True)
+        click.echo(f"{len(table.texts):,} {domain.name} from {told}; seed {seed}{written}", err=True)
     if result.interrupted:
         raise KeyboardInterrupt
     if result.reason:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
 from seqtutor.cli.options import domain_argument, load
 from seqtutor.cli.progress import Progress
-from seqtutor.domain import SeqtutorError, Table
+from seqtutor.domain import SeqtutorError, Table, UsageError
 
 
 @click.command()
@@ -39,6 +40,8 @@ def command(domain: str, file: Path, column: str | None, rules: str | None, ever
     # 1. What can go wrong goes wrong now, before any work
     from seqtutor.scoring import column_names, score_table
     from seqtutor.tables import check_writable, emit, write_table
+    if rules is not None and everything:
+        raise UsageError("give either --rules or --all, not both")
     plugin = load(domain)
     wanted = column_names(plugin, rules, everything=everything)
     for path in outputs:
@@ -57,6 +60,8 @@ def command(domain: str, file: Path, column: str | None, rules: str | None, ever
     for path in outputs:
         write_table(plugin, table, path)
     if as_json or not outputs:
+        if not unread and not as_json and sys.stdout.isatty():
+            del table.columns["error"]  # files always have it, a reader need not see it empty
         emit(table, json=as_json)
     total, good = len(table.texts), len(table.texts) - unread
     if not quiet:
