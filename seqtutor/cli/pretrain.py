@@ -105,9 +105,14 @@ def command(domain: str, corpus: str, out: Path, column: str | None, heldout: fl
                              + (f"; valid {row['valid']:.1%}, unique {row['unique']:.1%}, novel {row['novel']:.1%}"
                                 if "valid" in row else ""))
 
-        pretrain(plugin, prepared, out, model=model, config=config,
-                 condition=ConditionConfig(rounds=condition, seed=config.seed), resume=resume, report=report,
-                 command=shlex.join(["seqtutor", *sys.argv[1:]]))
+        try:
+            pretrain(plugin, prepared, out, model=model, config=config,
+                     condition=ConditionConfig(rounds=condition, seed=config.seed), resume=resume, report=report,
+                     command=shlex.join(["seqtutor", *sys.argv[1:]]))
+        except KeyboardInterrupt:
+            if Path(f"{out}.checkpoint").exists():
+                progress.say("go on from the last checkpoint with --resume")
+            raise
     if first:
         note = plot_loss(Path(f"{out}.metrics.csv"), Path(f"{out}.loss.png"))
         click.echo(f"wrote {out}" + (f"; {note}" if note else ""), err=True)
