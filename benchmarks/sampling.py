@@ -3,7 +3,8 @@
     python benchmarks/sampling.py                                  # the shipped prior
     python benchmarks/sampling.py --end-to-end                     # 10,000 molecules sampled, parsed, QED and SA
     python benchmarks/sampling.py --quality                        # validity and NLL of each precision
-    python benchmarks/sampling.py --model runs/3x512.safetensors   # any model of one's own
+    python benchmarks/sampling.py --train 3x512                    # a deeper network, roughly trained for this run
+    python benchmarks/sampling.py --model mine.safetensors         # any model of one's own
 
 *Plain* is what most tools do: nn.LSTM one token at a time on the whole batch until its longest sequence ends, tokens by
 torch.multinomial. All rows run the same weights in one process, in turns; the medians are printed. *Peak* is the best
@@ -16,9 +17,11 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -70,7 +73,8 @@ def peak(precision: str, size: int = 2048) -> float:
         op = torch.ops.onednn
         x, w = torch.randint(0, 255, (size, size), dtype=torch.uint8), op.qlinear_prepack(b.to(torch.int8), None)
         scale, zero = torch.ones(size), torch.zeros(size, dtype=torch.int32)
-        run = lambda: op.qlinear_pointwise(x, 1.0, 128, w, scale, zero, None, 1.0, 0, torch.float32, "none", [], "")  # noqa: E731
+        rest = (scale, zero, None, 1.0, 0, torch.float32, "none", [], "")
+        run = lambda: op.qlinear_pointwise(x, 1.0, 128, w, *rest)  # noqa: E731
     else:
         kind = torch.float32 if precision == "fp32" else torch.bfloat16
         x = a.to(kind)
@@ -96,7 +100,7 @@ def compare(model: SequenceModel, args: argparse.Namespace) -> list[dict[str, An
     ways |= {p: sampler.sample_ids for p, sampler in samplers.items()}
     rates: dict[str, list[float]] = {name: [] for name in ways}
     tokens: dict[str, list[float]] = {name: [] for name in ways}
-    for name, way in ways.items():
+    for way in ways.values():
         way(args.batch)  # warm up
     for _ in range(args.rounds):
         for name, way in ways.items():
@@ -115,6 +119,20 @@ def compare(model: SequenceModel, args: argparse.Namespace) -> list[dict[str, An
             "share of peak": round(statistics.median(tokens[name]) * flops_a_token(model, name != "plain") / top, 3),
             "peak GFLOP/s": round(top / 1e9)})
     return rows
+
+
+def roughly_trained(shape: str) -> SequenceModel:
+    """A ``depth x width`` network after a few minutes on wehi10k: its sequences are as long as real ones."""
+    from seqtutor.corpus import prepare
+    from seqtutor.model import ModelConfig
+    from seqtutor.plugins import load_domain
+    from seqtutor.pretrain import PretrainConfig, pretrain
+    depth, width = map(int, shape.split("x"))
+    domain = load_domain("molecules")
+    with tempfile.TemporaryDirectory() as folder:
+        return pretrain(domain, prepare(domain, domain.corpus("wehi10k")), Path(folder) / "rough.safetensors",
+                        model=ModelConfig(width=width, depth=depth),
+                        config=PretrainConfig(epochs=3, batch_size=64, learning_rate=4e-3, evaluate_samples=0))
 
 
 def quality(model: SequenceModel, n: int, seed: int) -> list[dict[str, Any]]:
@@ -186,7 +204,8 @@ def end_to_end(model: SequenceModel, args: argparse.Namespace) -> list[dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="molecules", help="name or file (default: the shipped prior)")
-    parser.add_argument("-n", type=int, default=1024, help="sequences of the plain loop in a round; ours do three times as many")
+    parser.add_argument("--train", metavar="DEPTHxWIDTH", help="time a network of this shape instead")
+    parser.add_argument("-n", type=int, default=1024, help="sequences of the plain loop in a round; ours do three times more")
     parser.add_argument("--batch", type=int, default=128, help="batch of the plain loop")
     parser.add_argument("--our-batch", type=int, default=SamplingConfig().batch)
     parser.add_argument("--rounds", type=int, default=5)
@@ -198,7 +217,7 @@ def main() -> None:
     args = parser.parse_args()
     threads = set_threads(args.threads)
     keep_freed_memory()
-    model = load_model(args.model)
+    model = roughly_trained(args.train) if args.train else load_model(args.model)
     rows = (quality(model, 10_000, 1) if args.quality else end_to_end(model, args) if args.end_to_end
             else compare(model, args))
     if args.json:

@@ -139,8 +139,10 @@ def read_metadata(path: Path) -> dict[str, str]:
             (length,) = struct.unpack("<Q", file.read(8))
             if not 2 <= length <= 10_000_000:
                 raise ValueError
-            header = json.loads(text) if len(text := file.read(length)) == length else None
-        metadata = dict(header.get("__metadata__", {}))
+            header = file.read(length)
+        if len(header) < length:
+            raise ValueError
+        metadata = dict(json.loads(header).get("__metadata__", {}))
     except (struct.error, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path} is not a safetensors file (or it is cut off); "
                          "expected a model written by seqtutor") from error

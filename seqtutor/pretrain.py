@@ -21,6 +21,7 @@ from torch import Tensor, nn
 import seqtutor
 from seqtutor import checkpoint
 from seqtutor.batches import augmenter, by_length, encode, epoch_batches, pad
+from seqtutor.condition import ConditionConfig, condition_on_validity
 from seqtutor.corpus import Encoded, Prepared
 from seqtutor.domain import Domain, SeqtutorError, UsageError
 from seqtutor.files import atomic, check_writable
@@ -73,8 +74,8 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def pretrain(domain: Domain, prepared: Prepared, out: Path, *, model: ModelConfig = ModelConfig(),
-             config: PretrainConfig = PretrainConfig(), resume: bool = False, command: str = "",
-             report: Report | None = None) -> SequenceModel:
+             config: PretrainConfig = PretrainConfig(), condition: ConditionConfig = ConditionConfig(),
+             resume: bool = False, command: str = "", report: Report | None = None) -> SequenceModel:
     """Trains a prior on ``prepared`` and writes it to ``out`` (.safetensors), with its ``.known.npy``,
     ``.metrics.csv`` and ``.checkpoint`` beside it. ``resume`` goes on from that checkpoint exactly as if nothing had
     happened.
@@ -162,11 +163,19 @@ def pretrain(domain: Domain, prepared: Prepared, out: Path, *, model: ModelConfi
             _keep(saved, network, optimizer, identity, step, rows, elapsed, running)
             last_saved = time.monotonic()
 
-    # 5. The finished model, with all that a reader needs to make it again
+    # 5. The distribution given that a text is valid, if asked for
     network.eval().to("cpu")
+    conditioned: dict[str, Any] = {}
+    if condition.rounds:
+        tell = report and (lambda at: report({"condition": at, "rounds": condition.rounds}) if rank == 0 else None)
+        network, conditioned = condition_on_validity(domain, network, condition, autocast=_autocast(
+            config.precision, torch.device("cpu")), report=tell)
+
+    # 6. The finished model, with all that a reader needs to make it again
     network.provenance = {"corpus": prepared.manifest, "pretrain": dataclasses.asdict(config), "command": command,
                           "processes": world, "seconds": round(seconds + time.monotonic() - started, 1),
-                          "figures": rows[-1] if rows else {}, "torch": torch.__version__,
+                          "figures": rows[-1] if rows else {}, "condition": dataclasses.asdict(condition),
+                          "conditioned": conditioned, "torch": torch.__version__,
                           "seqtutor": seqtutor.__version__}
     if rank == 0:
         network.save(out)

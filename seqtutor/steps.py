@@ -106,10 +106,7 @@ class FusedStep:
         x = out = hidden[0]
         for layer, product in enumerate(self._products):
             h, c = hidden[layer], cell[layer]
-            if layer == 0:
-                gates = product(h).add_(self._table.index_select(0, ids))
-            else:
-                gates = product(torch.cat([x, h], 1))
+            gates = product(torch.cat([x, h], 1)) if layer else product(h).add_(self._table.index_select(0, ids))
             gates.sigmoid_()
             i, f, g, o = (gates[:, k * width:(k + 1) * width] for k in range(4))
             c.mul_(f).addcmul_(i, g, value=2.0).sub_(i)  # c ← f·c + i·(2g − 1)

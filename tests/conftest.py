@@ -1,4 +1,4 @@
-"""What several test files share: one torch thread, a cache of their own, a small domain, a small model, the CLI elsewhere."""
+"""What several test files share: one torch thread, an own cache, a small domain and model, the CLI elsewhere."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     """``cli("models", "--json")`` runs the command in another folder and returns what came out."""
-    def run(*words: str, cwd: Path = tmp_path, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(*words: str, cwd: Path = tmp_path, timeout: float = 300,
+            **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-m", "seqtutor", *map(str, words)], cwd=cwd, timeout=timeout,
                               env=os.environ | environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     return run

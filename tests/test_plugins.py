@@ -30,7 +30,8 @@ BROKEN = {
     "text": ("DOMAIN = 'peptides'\n", "DOMAIN is str, not a seqtutor.domain.Domain"),
     "class": (PEPTIDES.read_text().replace("DOMAIN = Peptides()", "DOMAIN = Peptides"),
               "DOMAIN is a class; make it an instance, Peptides()"),
-    "version": (PEPTIDES.read_text() + "\nDOMAIN.api_version = 99\n", "was written for api_version 99; this seqtutor has 1"),
+    "version": (PEPTIDES.read_text() + "\nDOMAIN.api_version = 99\n",
+                "was written for api_version 99; this seqtutor has 1"),
     "abstract": ("from seqtutor.domain import Domain\nclass D(Domain): pass\nDOMAIN = D()\n", "TypeError"),
     "nameless": (PEPTIDES.read_text().replace('    name = "peptides"\n', ""), "its domain has no 'name'"),
     "tokenless": (PEPTIDES.read_text().replace("    tokens = tuple(LETTERS)\n", ""), "its domain has no 'tokens'"),
@@ -122,11 +123,9 @@ def test_the_command_lists_the_good_and_tells_the_broken(with_broken: list[Entry
 
 def test_a_domain_that_breaks_when_it_is_used_hides_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str],
                                                            monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "lazy_plugin.py").write_text(PEPTIDES.read_text().replace("class Peptides(Domain):", """class Peptides(Domain):
-    @property
-    def families(self):
-        raise ImportError("no chemistry here")
-"""))
+    head = "class Peptides(Domain):\n"
+    lazy = head + "    @property\n    def families(self):\n        raise ImportError('no chemistry here')\n\n"
+    (tmp_path / "lazy_plugin.py").write_text(PEPTIDES.read_text().replace(head, lazy))
     monkeypatch.syspath_prepend(str(tmp_path))
     real = list(plugins.entry_points(group=plugins.GROUP))
     monkeypatch.setattr(plugins, "entry_points",
@@ -239,8 +238,8 @@ def test_public_names_exist() -> None:
         _ = seqtutor.nonsense
 
 
-@pytest.mark.parametrize("first", ["import seqtutor.pretrain, seqtutor.generate", "seqtutor.pretrain, seqtutor.generate",
-                                   "from seqtutor.pretrain import PretrainConfig", "from seqtutor import PretrainConfig"])
+@pytest.mark.parametrize("first", ["import seqtutor.pretrain, seqtutor.generate",
+                                   "from seqtutor import PretrainConfig"])
 def test_a_function_is_not_hidden_by_its_module(first: str) -> None:
     code = (f"import seqtutor\n{first}\nfrom seqtutor import generate, pretrain\n"
             "print(type(generate).__name__, type(pretrain).__name__, type(seqtutor.pretrain).__name__)")

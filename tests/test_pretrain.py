@@ -1,9 +1,10 @@
-"""Loop 1: the loss falls, every number against a slow reference, and a run that was killed ends as if it had not been."""
+"""Loop 1: the loss falls, every number against a slow reference, a run that was killed ends as if it had not been."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import math
 import os
 import shutil
@@ -112,7 +113,7 @@ def test_the_same_seed_is_the_same_run(straight: Path, peptides: Domain, prepare
 
 
 def test_a_run_against_a_slow_loop(straight: Path, peptides: Domain, prepared: Prepared) -> None:
-    """The same training in the plainest words: one text at a time, no padding, no buckets but the batches themselves."""
+    """The same training in the plainest words: one text at a time and no padding."""
     vocabulary = Vocabulary(peptides.tokens)
     rows = [[BOS, *vocabulary.encode(peptides.split(text)).tolist(), EOS] for text in prepared.train]
     torch.manual_seed(0)
@@ -132,7 +133,8 @@ def test_a_run_against_a_slow_loop(straight: Path, peptides: Domain, prepared: P
                 assert parameter.grad is not None
                 parameter.grad *= min(1.0, 1.0 / (norm + 1e-6))
             step = epoch * per_epoch + place
-            optimizer.param_groups[0]["lr"] = 1e-2 * min(1, (step + 1) / 5) * (1 + math.cos(math.pi * step / (3 * per_epoch))) / 2
+            cosine = (1 + math.cos(math.pi * step / (3 * per_epoch))) / 2
+            optimizer.param_groups[0]["lr"] = 1e-2 * min(1, (step + 1) / 5) * cosine
             optimizer.step()
     for name, tensor in weights(straight).items():
         torch.testing.assert_close(tensor, network.state_dict()[name], atol=2e-3, rtol=0)
@@ -146,9 +148,10 @@ def test_a_killed_run_goes_on_bit_for_bit(straight: Path, peptides: Domain, prep
     out = tmp_path / "killed.safetensors"
     saved = Path(f"{out}.checkpoint")
     options = {"width": 24, "depth": 1, "embedding": 8, "heldout": 0.1, "epochs": 3, "batch-size": 16, "warmup": 5,
-               "learning-rate": 1e-2, "precision": "fp32", "evaluate-samples": 30, "checkpoint-minutes": 0, "threads": 1}
-    words = [sys.executable, "-m", "seqtutor", "pretrain", str(PEPTIDES), str(peptide_file), "--out", str(out), "--quiet",
-             *(word for key, value in options.items() for word in (f"--{key}", str(value)))]
+               "learning-rate": 1e-2, "precision": "fp32", "evaluate-samples": 30, "checkpoint-minutes": 0,
+               "threads": 1}
+    words = [sys.executable, "-m", "seqtutor", "pretrain", str(PEPTIDES), str(peptide_file), "--out", str(out),
+             "--quiet", *(word for key, value in options.items() for word in (f"--{key}", str(value)))]
     with subprocess.Popen(words, stderr=subprocess.PIPE) as process:
         until = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < until:
@@ -219,14 +222,17 @@ def test_another_run_is_not_resumed(straight: Path, peptides: Domain, prepared: 
     other = Prepared(prepared.train, prepared.heldout, prepared.manifest | {"sha256": "0" * 64})
     assert "corpus was" in refuse_resume(straight, tmp_path, peptides, other)
     fewer = Prepared(prepared.train[1:], prepared.heldout, prepared.manifest)
-    assert f"train was {len(prepared.train)} and is {len(fewer.train)}" in refuse_resume(straight, tmp_path, peptides, fewer)
+    text = refuse_resume(straight, tmp_path, peptides, fewer)
+    assert f"train was {len(prepared.train)} and is {len(fewer.train)}" in text
 
 
 def test_a_damaged_checkpoint_is_refused(straight: Path, peptides: Domain, prepared: Prepared, tmp_path: Path) -> None:
     content = Path(f"{straight}.checkpoint").read_bytes()
     for damage in (b"", b"text", content[:7], content[:300], content[:len(content) // 2], content[:-1], content + b"x"):
-        assert "is not a checkpoint of seqtutor, or it is damaged" in refuse_resume(straight, tmp_path, peptides, prepared, damage)
-    assert "was not written by this version" in refuse_resume(straight, tmp_path, peptides, prepared, straight.read_bytes())
+        text = refuse_resume(straight, tmp_path, peptides, prepared, damage)
+        assert "is not a checkpoint of seqtutor, or it is damaged" in text
+    text = refuse_resume(straight, tmp_path, peptides, prepared, straight.read_bytes())
+    assert "was not written by this version" in text
     Path(tmp_path / "r.safetensors.checkpoint").unlink()
     with pytest.raises(UsageError, match=r"there is no file .*r\.safetensors\.checkpoint"):
         pretrain(peptides, prepared, tmp_path / "r.safetensors", model=MODEL, config=CONFIG, resume=True)
@@ -244,7 +250,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(peptides: Domain, prepared: P
         if at["step"] == 8:
             limits.append(full_disk(2000))
             limits[0].__enter__()
-    with pytest.raises(SeqtutorError, match=r"cannot write .*a\.safetensors\.checkpoint: .*; free some space") as caught:
+    with pytest.raises(SeqtutorError, match=r"cannot write .*\.checkpoint: .*; free some space") as caught:
         pretrain(peptides, prepared, out, model=MODEL, config=CONFIG, report=fill)
     limits[0].__exit__(None, None, None)
     assert caught.value.exit_code == 1
@@ -257,10 +263,11 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(peptides: Domain, prepared: P
 def test_a_loss_that_is_not_finite_stops_the_run(peptides: Domain, prepared: Prepared, tmp_path: Path,
                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "a.safetensors"
-    config = dataclasses.replace(CONFIG, learning_rate=1e30, clip=1e38, warmup=0)  # the weights leave what a float32 holds
+    config = dataclasses.replace(CONFIG, learning_rate=1e30, clip=1e38, warmup=0)
     steep = PRETRAIN.learning_rate
-    monkeypatch.setattr(PRETRAIN, "learning_rate", lambda c, step, *more: 0.0 if step < 5 else steep(c, step, *more) * 1e8)
-    with pytest.raises(SeqtutorError, match=r"the loss stopped being finite at step 6; begin again with a lower --learning-rate"):
+    monkeypatch.setattr(PRETRAIN, "learning_rate",  # at step 5 the weights leave what a float32 holds
+                        lambda config, step, *more: 0.0 if step < 5 else 1e8 * steep(config, step, *more))
+    with pytest.raises(SeqtutorError, match="the loss stopped being finite at step 6; begin again with a lower"):
         pretrain(peptides, prepared, out, model=MODEL, config=config)
     assert not out.exists()
     _, state = checkpoint.load(Path(f"{out}.checkpoint"))
@@ -268,7 +275,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(peptides: Domain, prepared: Pre
 
 
 @pytest.mark.parametrize(("field", "value"), [
-    ("epochs", 0), ("batch_size", 0), ("evaluate_epochs", 0), ("learning_rate", 0), ("learning_rate", math.nan), ("clip", -1),
+    ("epochs", 0), ("batch_size", 0), ("evaluate_epochs", 0), ("learning_rate", 0), ("learning_rate", math.nan),
+    ("clip", -1),
     ("schedule", "linear"), ("precision", "fp8"), ("augment", 1.5), ("augment", math.nan), ("evaluate_samples", -1),
     ("warmup", -1), ("checkpoint_minutes", -1), ("seed", -1), ("seed", 2**64)])
 def test_bad_configurations(field: str, value: Any) -> None:
@@ -288,9 +296,11 @@ def test_the_command_on_bad_input(tmp_path: Path, peptide_file: Path, capsys: py
     out = str(tmp_path / "a.safetensors")
     for words, code, said in (
             ([str(peptide_file), "--out", str(tmp_path / "a.pt")], 2, "--out must end in .safetensors, not 'a.pt'"),
-            ([str(peptide_file), "--out", str(tmp_path / "no" / "a.safetensors")], 2, "does not exist; create it first"),
-            ([str(tmp_path / "absent.txt"), "--out", out], 2, "there is no file"), ([str(tmp_path), "--out", out], 2, "is a folder"),
-            ([str(binary), "--out", out], 2, "is not text in UTF-8"), ([str(peptide_file)], 2, "Missing option '--out'"),
+            ([str(peptide_file), "--out", str(tmp_path / "no" / "a.safetensors")], 2, "does not exist; create"),
+            ([str(tmp_path / "absent.txt"), "--out", out], 2, "there is no file"),
+            ([str(tmp_path), "--out", out], 2, "is a folder"),
+            ([str(binary), "--out", out], 2, "is not text in UTF-8"),
+            ([str(peptide_file)], 2, "Missing option '--out'"),
             ([str(peptide_file), "--out", out, "--seed", "-1"], 2, "the seed must be from 0"),
             ([str(peptide_file), "--out", out, "--epochs", "0"], 2, "epochs must be at least 1, not 0"),
             ([str(peptide_file), "--out", out, "--width", "0"], 2, "model width must be a whole number from 1, not 0"),
@@ -367,15 +377,11 @@ def test_learning_rate(schedule: str) -> None:
         assert rates[200] == pytest.approx(0.05)
         assert rates[100] == pytest.approx(0.1 * (1 + math.sqrt(0.5)) / 2)
         assert 0 < rates[399] < 1e-5
-        assert all(a > b for a, b in itertools_pairs(rates[10:]))
+        assert all(a > b for a, b in itertools.pairwise(rates[10:]))
     else:
         assert rates[10:250] == [0.1] * 240
         assert [rates[step] for step in (250, 299, 300, 350, 399)] == [0.05, 0.05, 0.025, 0.0125, 0.0125]
     assert learning_rate(dataclasses.replace(config, warmup=0), 0, 400, 50) == 0.1
-
-
-def itertools_pairs(values: list[float]) -> list[tuple[float, float]]:
-    return list(zip(values, values[1:], strict=False))
 
 
 @torch.no_grad()
@@ -469,8 +475,9 @@ def test_two_processes_average_their_gradients(peptides: Domain, prepared: Prepa
                                                tmp_path: Path) -> None:
     out = tmp_path / "two.safetensors"
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "seqtutor", "pretrain",
-         str(PEPTIDES), str(peptide_file), "--out", str(out), "--heldout", "0.1", "--width", "24", "--embedding", "8",
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "seqtutor",
+         "pretrain", str(PEPTIDES), str(peptide_file), "--out", str(out), "--heldout", "0.1", "--width", "24",
+         "--embedding", "8",
          "--epochs", "2", "--batch-size", "16", "--learning-rate", "1e-2", "--warmup", "5", "--precision", "fp32",
          "--evaluate-samples", "0"], capture_output=True, text=True, timeout=300, cwd=tmp_path, check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"})

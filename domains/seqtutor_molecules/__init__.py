@@ -5,7 +5,7 @@ What needs RDKit is imported when it is used, so that `seqtutor generate molecul
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from random import Random
@@ -62,6 +62,10 @@ class Molecules(Domain):
         from seqtutor_molecules.standard import canonical
         return canonical(text)
 
+    def why_invalid(self, text: str) -> str:
+        from seqtutor_molecules.reasons import why_invalid
+        return why_invalid(text)
+
     def standardise(self, text: str) -> str | None:
         from seqtutor_molecules.standard import standardise
         return standardise(text)
@@ -87,6 +91,14 @@ class Molecules(Domain):
     def variants(self, text: str, n: int, rng: Random) -> list[str]:
         from seqtutor_molecules.variants import variants
         return variants(text, n, rng)
+
+    def read_file(self, path: Path, column: str | None = None) -> Iterator[str]:
+        from seqtutor_molecules.files import read_texts
+        return read_texts(path, column)
+
+    def read_table(self, path: Path, column: str | None = None) -> Table:
+        from seqtutor_molecules.files import read_table
+        return read_table(path, column)
 
 
 DOMAIN = Molecules()

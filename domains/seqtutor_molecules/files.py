@@ -61,9 +61,10 @@ def read_rows(path: Path, column: str | None = None) -> Iterator[Row]:
     """The rows of :func:`read_table`, one at a time."""
     name = "stdin" if str(path) == "-" else str(path)
     nothing = True
-    with _opened(path, name) as (file, kind):
-        rows = _sdf(file) if kind == "sdf" else _csv(file, name, column) if kind == "csv" or column else _smi(file)
-        for row in rows:
+    with _opened(path, name, column) as (file, kind):
+        if column and kind != "csv":
+            raise UsageError(f"{name} has no header, so no column {column!r}; --column is for .csv files")
+        for row in _sdf(file) if kind == "sdf" else _csv(file, name, column) if kind == "csv" else _smi(file):
             nothing = False
             yield row
     if nothing:
@@ -127,7 +128,8 @@ def _sdf(file: TextIO) -> Iterator[Row]:
             row.setdefault(field, value.strip())
         row.pop("error", None)
         if mol is None:
-            row["error"] = f"the SDF record cannot be read: {log[:120] or 'it is damaged'}"
+            reason = re.sub(r"^\W*\w+-condition Violation |Violation occurred.*", "", log).strip()
+            row["error"] = f"the SDF record cannot be read: {reason[:120] or 'it is damaged'}"
         yield row["smiles"], row
 
 
@@ -147,7 +149,7 @@ def _records(file: TextIO) -> Iterator[str]:
 
 
 @contextmanager
-def _opened(path: Path, name: str) -> Iterator[tuple[TextIO, str]]:
+def _opened(path: Path, name: str, column: str | None) -> Iterator[tuple[TextIO, str]]:
     """The decoded text of the file and what kind it is; what can go wrong while it is read is said in one line."""
     if name == "stdin":
         binary = cast(BinaryIO, sys.stdin.buffer)
@@ -166,7 +168,7 @@ def _opened(path: Path, name: str) -> Iterator[tuple[TextIO, str]]:
         if b"\0" in head:
             raise UsageError(f"{name} is not a text file; it should hold SMILES, CSV or SDF (text in UTF-16: save as UTF-8)")
         suffix = next((s for s in reversed(suffixes) if s != ".gz"), "")
-        yield io.TextIOWrapper(buffered, encoding="utf-8-sig", newline=""), _KINDS.get(suffix) or _sniff(head)
+        yield io.TextIOWrapper(buffered, encoding="utf-8-sig", newline=""), _KINDS.get(suffix) or _sniff(head, column)
     except UnicodeDecodeError as error:
         raise UsageError(f"{name} is not UTF-8 text (byte {error.object[error.start]:#04x}); save it as UTF-8") from None
     except (EOFError, zlib.error, gzip.BadGzipFile):
@@ -177,12 +179,13 @@ def _opened(path: Path, name: str) -> Iterator[tuple[TextIO, str]]:
         binary.close()
 
 
-def _sniff(head: bytes) -> str:
-    """What kind of text begins with ``head``: an SDF has its version in the counts line, a CSV a header with SMILES."""
+def _sniff(head: bytes, column: str | None) -> str:
+    """What kind of text begins with ``head``: an SDF has its version in the counts line, a CSV names its columns."""
     if re.search(rb"^.{33} V[23]000", head, re.M):
         return "sdf"
-    cells = re.split(rb"[,;\t]", head.removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0])
-    return "csv" if len(cells) > 1 and any(b"smiles" in cell.lower() for cell in cells) else "smi"
+    cells = re.split(rb"[,;\t]", head.removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0].strip())
+    named = (column or "").encode() in cells or (len(cells) > 1 and any(b"smiles" in cell.lower() for cell in cells))
+    return "csv" if named else "smi"
 
 
 def _and_rest(first: str, file: TextIO) -> Iterator[str]:

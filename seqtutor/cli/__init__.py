@@ -90,6 +90,10 @@ def _run(args: Sequence[str] | None) -> int:
         return _say("interrupted", 130)
     except BrokenPipeError:
         raise
+    except RuntimeError as error:  # torch's way to say that memory is full
+        if "memory" not in str(error):
+            raise
+        return _say(str(error).splitlines()[0], 1)
     except (OSError, MemoryError) as error:
         return _say(str(error) or type(error).__name__, 1)
 

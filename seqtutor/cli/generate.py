@@ -43,8 +43,7 @@ def use_recipe(ctx: click.Context, param: click.Parameter, value: Path | None) -
 
 PARAMETERS = [
     click.Option(["-n", "n"], type=int, default=None, help="how many valid, unique ones  [default: 20]"),
-    click.Option(["--model"], metavar="NAME|FILE",
-                 help="the model  [default: the domain's own, see `seqtutor models`]"),
+    click.Option(["--model"], metavar="NAME|FILE", help="see `seqtutor models`  [default: the domain's own]"),
     click.Option(["--seed"], type=click.IntRange(0), help="same seed, same output  [default: drawn and told]"),
     click.Option(["--temperature"], type=float, default=1.0, show_default=True, help="below 1 safer, above 1 bolder"),
     click.Option(["--top-p"], type=float, default=1.0, show_default=True,
@@ -126,10 +125,7 @@ def run(domain: Domain, spec: str, *, n: int | None, model: str | None, seed: in
     columns = column_names(domain, rules)
     if by is not None:
         domain.rule(by.removeprefix("-"))
-    if seed is None:
-        seed = secrets.randbelow(2**31)
-        if not quiet:
-            click.echo(f"seed {seed}", err=True)
+    seed = secrets.randbelow(2**31) if seed is None else seed
     request = domain.request(outputs, seed, **{k: v for k, v in options.items() if v not in (None, ())})
     for message in request.messages:
         click.echo(message, err=True)
@@ -180,7 +176,7 @@ def run(domain: Domain, spec: str, *, n: int | None, model: str | None, seed: in
     told = ", ".join(f"{count:,} {what}" for what, count in result.counts.items() if count)
     if not quiet:
         written = f"; wrote {told_paths(paths)}" if paths else ""
-        click.echo(f"{len(table.texts):,} {domain.name} from {told}{written}", err=True)
+        click.echo(f"{len(table.texts):,} {domain.name} from {told}; seed {seed}{written}", err=True)
     if result.interrupted:
         raise KeyboardInterrupt
     if result.reason:

@@ -43,10 +43,13 @@ from seqtutor.files import check_writable
 @click.option("--checkpoint-minutes", type=float, default=5.0, show_default=True, help="minutes between checkpoints")
 @click.option("--evaluate-epochs", type=int, default=1, show_default=True, help="epochs between evaluations")
 @click.option("--evaluate-samples", type=int, default=1000, show_default=True, help="samples an evaluation")
+@click.option("--condition", type=click.IntRange(0), default=0, show_default=True, metavar="ROUNDS",
+              help="rounds that then condition the prior on validity, 1,024 samples each")
 @click.option("--resume", is_flag=True, help="go on from OUT.checkpoint, bit for bit")
 @click.option("--quiet", is_flag=True, help="no progress")
 def command(domain: str, corpus: str, out: Path, column: str | None, heldout: float, width: int, depth: int,
-            embedding: int, dropout: float, threads: int | None, resume: bool, quiet: bool, **training: Any) -> None:
+            embedding: int, dropout: float, threads: int | None, condition: int, resume: bool, quiet: bool,
+            **training: Any) -> None:
     """Train a prior on CORPUS: a named corpus (see `seqtutor domains`) or a file of your own.
 
     \b
@@ -75,6 +78,7 @@ def command(domain: str, corpus: str, out: Path, column: str | None, heldout: fl
         progress.say(f"{source.name}: {m['rows']:,} rows, {m['left_out']:,} left out, {m['repeated']:,} repeated; "
                      f"{m['train']:,} to train on, {m['heldout']:,} held out")
 
+    from seqtutor.condition import ConditionConfig
     from seqtutor.machine import set_threads
     from seqtutor.model import ModelConfig
     from seqtutor.pretrain import PretrainConfig, plot_loss, pretrain
@@ -84,17 +88,31 @@ def command(domain: str, corpus: str, out: Path, column: str | None, heldout: fl
 
     with Progress("training", None, quiet) as progress:
         def report(at: dict[str, Any]) -> None:
+            if now := at.get("condition"):
+                progress.total = at["rounds"]
+                progress.update(now["round"], f"conditioning on validity: {now['valid']:.1%} valid")
+                if now["round"] in (1, at["rounds"]):
+                    progress.say(f"conditioning, round {now['round']}: {now['valid']:.1%} valid, "
+                                 f"KL {now['kl']:.3f} nats/text")
+                return
             progress.total = at["steps"]
             left = at["seconds"] / at["step"] * (at["steps"] - at["step"])
             progress.update(at["step"], f"loss {at['loss']:.4f} nats/token · about {left / 60:.0f} min left")
             if row := at.get("row"):
                 progress.say(f"epoch {row['epoch']}: training {row['train_nats_token']:.4f}, "
-                             f"held out {row['heldout_nats_token']:.4f} nats/token, {row['heldout_nats_text']:.3f} nats/text"
+                             f"held out {row['heldout_nats_token']:.4f} nats/token, "
+                             f"{row['heldout_nats_text']:.3f} nats/text"
                              + (f"; valid {row['valid']:.1%}, unique {row['unique']:.1%}, novel {row['novel']:.1%}"
                                 if "valid" in row else ""))
 
-        pretrain(plugin, prepared, out, model=model, config=config, resume=resume, report=report,
-                 command=shlex.join(["seqtutor", *sys.argv[1:]]))
+        try:
+            pretrain(plugin, prepared, out, model=model, config=config,
+                     condition=ConditionConfig(rounds=condition, seed=config.seed), resume=resume, report=report,
+                     command=shlex.join(["seqtutor", *sys.argv[1:]]))
+        except KeyboardInterrupt:
+            if Path(f"{out}.checkpoint").exists():
+                progress.say("go on from the last checkpoint with --resume")
+            raise
     if first:
         note = plot_loss(Path(f"{out}.metrics.csv"), Path(f"{out}.loss.png"))
         click.echo(f"wrote {out}" + (f"; {note}" if note else ""), err=True)

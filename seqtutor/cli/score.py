@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 
 from seqtutor.cli.options import domain_argument, load
 from seqtutor.cli.progress import Progress
-from seqtutor.domain import SeqtutorError, Table
+from seqtutor.domain import SeqtutorError, Table, UsageError
 
 
 class ByDomain(click.Command):
@@ -53,6 +54,8 @@ def command(domain: str, file: Path, column: str | None, rules: str | None, ever
     # 1. What can go wrong goes wrong now, before any work
     from seqtutor.scoring import column_names, score_table
     from seqtutor.tables import check_writable, emit, write_table
+    if rules is not None and everything:
+        raise UsageError("give either --rules or --all, not both")
     plugin = load(domain)
     wanted = column_names(plugin, rules, everything=everything)
     for path in outputs:
@@ -71,6 +74,8 @@ def command(domain: str, file: Path, column: str | None, rules: str | None, ever
     for path in outputs:
         write_table(plugin, table, path)
     if as_json or not outputs:
+        if not unread and not as_json and sys.stdout.isatty():
+            del table.columns["error"]  # files always have it, a reader need not see it empty
         emit(table, json=as_json)
     total, good = len(table.texts), len(table.texts) - unread
     if not quiet:
