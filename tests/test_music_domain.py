@@ -78,6 +78,17 @@ def test_a_changed_book_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         corpus.read_book("miscFolk")
 
 
+def test_the_readmes_python() -> None:
+    from seqtutor_music import review
+
+    text = tokens.write(melody("C4:4 F#4:4 E4:4 D4:4 B3:8 C4:8"))
+    found = DOMAIN.melody(text)
+    song = midi.to_pretty_midi(Arrangement(found))
+    assert [note.pitch - song.instruments[0].notes[0].pitch for note in song.instruments[0].notes] == [
+        0, 6, 4, 2, -1, 0]
+    assert "hard to sing" in review.review(found).as_text()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_MUSIC21, reason="music21 is not installed; pip install 'seqtutor[corpora]'")
 def test_old_prints() -> None:
@@ -89,5 +100,5 @@ def test_old_prints() -> None:
     assert sum(m.length for m in melodies) == 654_208
     inside = [m.key.degree(n.pitch) is not None for m in melodies for n in m.notes]
     assert sum(inside) / len(inside) == pytest.approx(.99, abs=.005)
-    train = {key for key in DOMAIN.split_keys(texts)[:len(prepared.train)]}
-    assert not train & set(DOMAIN.split_keys(texts)[len(prepared.train):])
+    keys = DOMAIN.split_keys(texts)
+    assert not set(keys[:len(prepared.train)]) & set(keys[len(prepared.train):])

@@ -22,7 +22,8 @@ def svg(arrangement: Arrangement, colors: Mapping[int, str] | None = None, *, ti
     verovio.enableLog(verovio.LOG_OFF)
     toolkit = verovio.toolkit()
     toolkit.setOptions({"pageWidth": WIDTH, "pageHeight": 60000, "adjustPageHeight": True, "scale": SCALE,
-                        "header": "auto" if title else "none", "footer": "none", "xmlIdSeed": 1, "svgViewBox": True, "breaks": "auto"})
+                        "header": "auto" if title else "none",
+                        "footer": "none", "xmlIdSeed": 1, "svgViewBox": True, "breaks": "auto"})
     if not toolkit.loadData(musicxml_text(arrangement, colors, engraved=True)):
         raise SeqtutorError("verovio could not read the score")
     return str(toolkit.renderToSVG(1))
