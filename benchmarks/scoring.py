@@ -3,10 +3,10 @@
     python benchmarks/scoring.py                   # 2,000 molecules of ZINC250k (or of RDKit's WEHI set)
     python benchmarks/scoring.py -n 20000 --json   # the equality that the README claims
 
-Every row begins with SMILES. *Plain* is a loop over RDKit's public functions, one molecule at a time; *ours* is the rules
-of the molecule domain, batch by batch as `seqtutor score` calls them. Both run in one process on one core, in turns that
-change their order; the time of a batch is the CPU time of the median turn. The last rows score with processes, in wall
-time, start-up excluded.
+Every row begins with SMILES. *Plain* is a loop over RDKit's public functions, one molecule at a time; *ours* is the
+rules of the molecule domain, batch by batch as `seqtutor score` calls them. Both run in one process on one core, in
+turns that change their order; the time of a batch is the CPU time of the median turn. The last rows score with
+processes, in wall time, start-up excluded.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import rdkit
 from rdkit import Chem
 from rdkit.Chem import QED, Crippen
 from rdkit.Contrib.SA_Score import sascorer
-from seqtutor_molecules.corpus import CORPORA
-from seqtutor_molecules.descriptors import molecule
 
 from seqtutor.domain import UsageError
 from seqtutor.plugins import load_domain
 from seqtutor.scoring import BATCH, score_table
+from seqtutor_molecules.corpus import CORPORA
+from seqtutor_molecules.descriptors import molecule
 
 DOMAIN = load_domain("molecules")
 Scorer = Callable[[Sequence[str]], list[list[float]]]

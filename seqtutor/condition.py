@@ -30,7 +30,8 @@ class ConditionConfig:
     """How a finished prior is conditioned on validity."""
 
     rounds: int = field(default=0, metadata={"help": "rounds of fresh samples; 0 for none"})
-    samples: int = field(default=1024, metadata={"help": "samples a round"})
+    samples: int = field(default=4096, metadata={"help": "samples drawn and judged a round"})
+    used: int = field(default=512, metadata={"help": "samples learnt from a round, up to half of them invalid"})
     batch_size: int = field(default=128, metadata={"help": "samples an update"})
     learning_rate: float = field(default=5e-4, metadata={"help": "Adam's peak learning rate, falling to zero"})
     penalty: float = field(default=5.0, metadata={"help": "nats that an invalid text loses"})
@@ -38,8 +39,8 @@ class ConditionConfig:
     seed: int = field(default=0, metadata={"help": "of the samples and their order"})
 
     def __post_init__(self) -> None:
-        if self.rounds < 0 or self.samples < 1 or self.batch_size < 2:
-            raise UsageError("conditioning needs rounds of 0 or more, samples of 1 and a batch of 2 at least")
+        if self.rounds < 0 or not 2 <= self.batch_size <= self.used <= self.samples:
+            raise UsageError("conditioning needs rounds of 0 or more, and 2 ≤ batch size ≤ used ≤ samples")
         if not self.penalty > 0 or not self.learning_rate > 0:
             raise UsageError("the penalty and the learning rate of conditioning must be above 0")
 
@@ -51,7 +52,7 @@ def condition_on_validity(domain: Domain, prior: SequenceModel, config: Conditio
     """Returns a policy π ≈ p·exp(−penalty·1[invalid]) / Z and figures of the first and the last round.
 
     ``prior`` is left as it is. ``report`` is told after every round: the policy's valid share, its KL to the
-    prior (nats a text, from its own samples), the loss.
+    prior (nats a text, from its own valid samples), the loss.
     Raises :class:`SeqtutorError` when the loss is not finite.
     """
     policy = copy.deepcopy(prior)
@@ -70,11 +71,16 @@ def condition_on_validity(domain: Domain, prior: SequenceModel, config: Conditio
         ids = [row for row, whole in zip(drawn, complete, strict=True) if whole]
         valid = np.array([ok for ok, whole in zip(judged, complete, strict=True) if whole])
         reward = torch.from_numpy(np.where(valid, 0.0, -config.penalty)).float()
-        # 2. Updates on random batches of them; dropout stays off, so that both networks see the same
+        # 2. Learn from the invalid and as many valid ones as there is room for. The loss is zero at the same place
+        #    whatever the mixture, and the rare invalid ones carry what there is to learn
+        rng = np.random.default_rng([config.seed, i])
+        wrong, right = rng.permutation(np.flatnonzero(~valid)), rng.permutation(np.flatnonzero(valid))
+        wrong = wrong[:config.used // 2]
+        order = rng.permutation(np.concatenate([wrong, right[:config.used - len(wrong)]]))
+        # 3. Updates in random batches; dropout stays off, so that both networks see the same
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(1.0, (i + 1) / 5) * (1 - i / config.rounds)
-        order = np.random.default_rng([config.seed, i]).permutation(len(ids))
-        loss_sum, ratio = 0.0, torch.zeros(len(ids))
+        loss_sum, ratio = 0.0, torch.full((len(ids),), torch.nan)
         batches = [order[k:k + config.batch_size] for k in range(0, len(order), config.batch_size)]
         for batch in batches:
             x = pad([np.array(ids[j][:-1]) for j in batch])
@@ -91,10 +97,10 @@ def condition_on_validity(domain: Domain, prior: SequenceModel, config: Conditio
             optimizer.step()
             loss_sum += loss.item() / len(batches)
             ratio[batch] = (log_pi - log_p).detach().float()
-        # 3. What to tell
+        # 4. What to tell
         own = sum(complete[:config.samples - half])
         rounds.append({"round": i + 1, "valid": float(np.mean(judged[:config.samples - half])),
-                       "kl": float(ratio[:own].mean()), "loss": loss_sum})
+                       "kl": float(ratio[:own][torch.from_numpy(valid[:own])].nanmean()), "loss": loss_sum})
         if report:
             report(rounds[-1])
     policy.eval()

@@ -28,7 +28,7 @@ Batch = tuple[list[list[Any]], list[str]]
 
 
 def column_names(domain: Domain, names: str | None = None, *, everything: bool = False) -> list[str]:
-    """The columns that ``names`` asks for, as in ``qed,sa,match([#6,#7](C)C)``: commas inside brackets separate nothing.
+    """The columns that ``names`` asks for, as in ``qed,sa,match([#6,#7](C)C)``; commas in brackets separate nothing.
 
     Without ``names`` those that the domain shows first, or with ``everything`` all rules and columns but families.
     Raises :class:`UsageError`, with the nearest name, for one that the domain does not have.

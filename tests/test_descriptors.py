@@ -1,4 +1,4 @@
-"""Descriptors equal RDKit's own, molecule by molecule, on drugs, on screening libraries and on what nobody would make."""
+"""Descriptors equal RDKit's own, molecule by molecule: drugs, screening libraries and what nobody would make."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from rdkit import Chem, RDConfig, rdBase
 from rdkit.Chem import QED, Crippen, rdMolDescriptors
 from rdkit.Contrib.SA_Score import sascorer
+
 from seqtutor_molecules import alerts, shortcuts
 from seqtutor_molecules.descriptors import REMEMBERED, Molecule, molecule
 from seqtutor_molecules.reasons import why_bad_smarts, why_invalid
@@ -34,7 +35,7 @@ C[C@H](N)C(=O)O C[C@@H](F)Cl F/C=C/F C1C[C@H](C)[C@H](C)[C@H](C)C1 C[C@H]1CC[C@@
 C->[Fe] N#C->[Cu] C~C C$C CCO.Cl CC(=O)[O-].[NH4+] F.F.F.F C=C=C C=C=O O=C=O N=C=O C=CC=C C=C(C=O)C=O CC=O O=CC=O
 C1=CC(=O)C=CC1=O O=C1C(=O)C=CC=C1 c1ccc2c(c1)ccc(=O)o2 c1nnnn1C=O NNC(=O)C ONC(=O)C CC=NO NC#N N#CC#N OCC#N OOC COOC
 c1cc(F)c(F)c(F)c1 Fc1cc(F)c(F)cc1 O=C(OC)C(OC(=O)C)COC(=O)C C1CCCCCC1 C1CCc2ccccc2CC1 c1ccc(cc1)C=Cc1ccccc1 CN(C)CN(C)C
-""".split()
+""".split()  # noqa: SIM905 (a list of them would be longer than this file)
 
 
 def rdkit_figures(smiles: str) -> tuple[float, float, float, int]:
@@ -51,7 +52,8 @@ def assert_equal(texts: Iterator[str] | list[str], least: int) -> int:
     with rdBase.BlockLogs():
         for smiles in texts:
             m = Molecule(smiles, Chem.MolFromSmiles(smiles))
-            assert (m.qed, m.sa, m.logp, m.rotatable_bonds) == pytest.approx(rdkit_figures(smiles), rel=0, abs=1e-9), smiles
+            figures = (m.qed, m.sa, m.logp, m.rotatable_bonds)
+            assert figures == pytest.approx(rdkit_figures(smiles), rel=0, abs=1e-9), smiles
             short += m.counts is not None
             seen += 1
     assert seen >= least
@@ -75,8 +77,8 @@ def zinc(n: int) -> list[str]:
 def mutants(texts: list[str], n: int, seed: int) -> Iterator[str]:
     """``n`` molecules with tokens of ``texts`` replaced, inserted, dropped and rings joined at random."""
     rng = random.Random(seed)
-    atoms = "C N O S c n s o F Cl [S-] [O-] [N+] P [Si] [nH] [13C] [Fe] * [2H] [n+] [S+] I Br [H] . [C] [N]".split()
-    groups = "= # C N O S (=O) (O) (N) (F) C#N N=N =C= (C(F)(F)F) (C(C)(C)C) (=S) C=C C1CC1 (=[S-]) (C#C)".split()
+    atoms = "C N O S c n s o F Cl [S-] [O-] [N+] P [Si] [nH] [13C] [Fe] * [2H] [n+] [S+] I Br [H] . [C] [N]".split()  # noqa: SIM905
+    groups = "= # C N O S (=O) (O) (N) (F) C#N N=N =C= (C(F)(F)F) (C(C)(C)C) (=S) C=C C1CC1 (=[S-]) (C#C)".split()  # noqa: SIM905
     found = 0
     while found < n:
         tokens = split(rng.choice(texts))
@@ -100,7 +102,7 @@ def mutants(texts: list[str], n: int, seed: int) -> Iterator[str]:
             yield smiles
 
 
-# -- golden values ------------------------------------------------------------------------------------------------------
+# -- golden values ----------------------------------------------------------------------------------------------------
 
 
 def test_aspirin() -> None:
@@ -112,7 +114,7 @@ def test_aspirin() -> None:
     assert aspirin.brenk == ("phenol_ester",)
 
 
-@pytest.mark.parametrize(("smiles", "published"), [  # examples of Bickerton's implementation, from RDKit's own docstring
+@pytest.mark.parametrize(("smiles", "published"), [  # Bickerton's implementation, in RDKit's docstring
     ("N=C(CCSCc1csc(N=C(N)N)n1)NS(N)(=O)=O", 0.253), ("CNC(=NCCSCc1nc[nH]c1C)NC#N", 0.234),
     ("CCCCCNC(=N)NN=Cc1c[nH]c2ccc(CO)cc12", 0.234),
 ])
@@ -122,7 +124,7 @@ def test_published_qed(smiles: str, published: float) -> None:
     assert abs(m.qed - published) < 1e-3
 
 
-# -- RDKit's own numbers ------------------------------------------------------------------------------------------------
+# -- RDKit's own numbers ----------------------------------------------------------------------------------------------
 
 
 def test_odd_molecules() -> None:
@@ -164,7 +166,7 @@ def test_new_stereo_perception() -> None:
         Chem.SetUseLegacyStereoPerception(legacy)
 
 
-# -- the parts ----------------------------------------------------------------------------------------------------------
+# -- the parts --------------------------------------------------------------------------------------------------------
 
 
 def ordinary(texts: list[str]) -> Iterator[Molecule]:
@@ -224,7 +226,7 @@ def test_the_order_of_questions_does_not_matter() -> None:
         assert answers[0] == answers[1]
 
 
-# -- texts that are not molecules ---------------------------------------------------------------------------------------
+# -- texts that are not molecules -------------------------------------------------------------------------------------
 
 
 def test_molecules_are_shared_and_few() -> None:

@@ -9,12 +9,12 @@ import sys
 import pytest
 from rdkit import Chem, DataStructs
 from rdkit.Chem import Descriptors, rdFingerprintGenerator
+
+from seqtutor.domain import UsageError
 from seqtutor_molecules import DOMAIN
 from seqtutor_molecules.catalogues import catalogue
 from seqtutor_molecules.descriptors import REMEMBERED, molecule
 from seqtutor_molecules.tokens import split
-
-from seqtutor.domain import UsageError
 
 ASPIRIN, CAFFEINE, DABSYL = "CC(=O)Oc1ccccc1C(=O)O", "Cn1c(=O)c2c(ncn2C)n(C)c1=O", "CN(C)c1ccc(N=Nc2ccccc2)cc1"
 VALID = [ASPIRIN, CAFFEINE, DABSYL, "C[NH3+]", "[Na+].[Cl-]", "C", "*", "[2H]O[2H]", "C1CCCCCCCCCCC1"]
@@ -28,9 +28,9 @@ def score(spec: str, texts: list[str]) -> list[float]:
 
 @pytest.mark.parametrize(("rule", "aspirin", "caffeine"), [
     ("qed", 0.5501, 0.5385), ("sa", 1.5800, 2.2980), ("logp", 1.3101, -1.0293), ("mw", 180.159, 194.194),
-    ("tpsa", 63.60, 61.82), ("hba", 3, 6), ("hbd", 1, 0), ("rotatable_bonds", 2, 0), ("rings", 1, 2),
+    ("tpsa", 63.60, 61.82), ("hbd", 1, 0), ("rotatable_bonds", 2, 0), ("rings", 1, 2),
     ("largest_ring", 6, 6), ("charge", 0, 0), ("lipinski", 0, 0), ("pains", 0, 0), ("brenk", 1, 0),
-    ("match(C(=O)O)", 1, 0), ("match([#6,#7](=O)n)", 0, 1), (f"similarity({ASPIRIN})", 1, 0.1111),
+    ("match(C(=O)O)", 1, 0), ("match([#6,#7](=O)n)", 0, 1), (f"similarity({ASPIRIN})", 1, 0.0889),
 ])
 def test_two_drugs(rule: str, aspirin: float, caffeine: float) -> None:
     assert score(rule, [ASPIRIN, CAFFEINE]) == pytest.approx([aspirin, caffeine], abs=5e-5)
@@ -45,16 +45,11 @@ REFERENCES = {
 
 @pytest.mark.parametrize("rule", REFERENCES)
 def test_rdkits_descriptors(rule: str) -> None:
-    if rule in ("hba", "hbd"):  # RDKit's Descriptors keep an older definition of these two
-        from rdkit.Chem import rdMolDescriptors
-        reference = {"hba": rdMolDescriptors.CalcNumHBA, "hbd": rdMolDescriptors.CalcNumHBD}[rule]
-    else:
-        reference = REFERENCES[rule]
-    assert score(rule, VALID) == pytest.approx([reference(Chem.MolFromSmiles(s)) for s in VALID], abs=1e-9)
+    assert score(rule, VALID) == pytest.approx([REFERENCES[rule](Chem.MolFromSmiles(s)) for s in VALID], abs=1e-9)
 
 
 @pytest.mark.parametrize(("smiles", "violations"), [
-    (ASPIRIN, 0), ("C" * 36, 2), ("OCC(O)C(O)C(O)C(O)CO", 1), ("C" * 20 + "(O)(O)O"[:0], 1),
+    (ASPIRIN, 0), ("C" * 36, 2), ("OCC(O)C(O)C(O)C(O)CO", 1), ("C" * 20, 1),
     ("CC1OC(OC2C(O)CC(OC3C(O)CC(OC4CCC5(C)C(CCC6C5CC(O)C5(C)C(CCC65O)C5=CC(=O)OC5)C4)OC3C)OC2C)CC(O)C1O", 3),  # digoxin
 ])
 def test_lipinski(smiles: str, violations: int) -> None:
@@ -95,7 +90,7 @@ def test_what_rdkit_reads_but_cannot_score_is_nan() -> None:
     assert math.isnan(scores[1])
 
 
-# -- alerts -------------------------------------------------------------------------------------------------------------
+# -- alerts -----------------------------------------------------------------------------------------------------------
 
 
 def test_alert_names() -> None:
@@ -141,7 +136,7 @@ def test_scaffolds() -> None:
         "c1ccccc1", "", "", "c1cc(CCC2CC2)ccn1"]
 
 
-# -- wrong use ----------------------------------------------------------------------------------------------------------
+# -- wrong use --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("spec", "words"), [

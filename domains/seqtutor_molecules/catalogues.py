@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 
-from rdkit import Chem, rdBase
+from rdkit import Chem
 from rdkit.Chem.FilterCatalog import FilterCatalog, FilterCatalogParams
 
 from seqtutor.domain import Finding, UnknownToken
 from seqtutor_molecules.reasons import atom_tokens
+from seqtutor_molecules.standard import parse
 from seqtutor_molecules.tokens import split
 
 _WHY = {"pains": "a frequent hitter in assays", "brenk": "likely reactive, toxic or unstable in the body"}
@@ -37,8 +38,7 @@ def findings(name: str, smiles: str) -> Iterator[Finding]:
 
     Where the tokens do not tell RDKit's atoms, as with explicit hydrogens, the range is the whole SMILES.
     """
-    with rdBase.BlockLogs():
-        mol = Chem.MolFromSmiles(smiles)
+    mol = parse(smiles)
     if mol is None:
         return
     try:
@@ -48,10 +48,10 @@ def findings(name: str, smiles: str) -> Iterator[Finding]:
     places = atom_tokens(tokens)
     for entry in catalogue(name).GetMatches(mol):
         for found in entry.GetFilterMatches(mol):
-            atoms = [pair[1] for pair in found.atomPairs]
-            start, end = 0, len(tokens)
-            if atoms and len(places) == mol.GetNumAtoms():
-                start, end = places[min(atoms)], places[max(atoms)] + 1
-            yield Finding(rule=name, start=start, end=end, severity=50.0,
-                          words=f"{name.upper()} alert {entry.GetDescription()}: {_WHY[name]}",
-                          fix="replace this group")
+            for atoms in mol.GetSubstructMatches(found.filterMatch.GetPattern()):
+                start, end = 0, len(tokens)
+                if len(places) == mol.GetNumAtoms():
+                    start, end = places[min(atoms)], places[max(atoms)] + 1
+                yield Finding(rule=name, start=start, end=end, severity=50.0,
+                              words=f"{name.upper()} alert {entry.GetDescription()}: {_WHY[name]}",
+                              fix="replace this group")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import cached_property, lru_cache
 
 from rdkit import Chem, rdBase
-from rdkit.Chem import QED, Crippen, rdFingerprintGenerator
+from rdkit.Chem import QED, rdFingerprintGenerator
 from rdkit.Chem import rdMolDescriptors as rdmd
 from rdkit.Chem.Scaffolds import MurckoScaffold
 from rdkit.DataStructs import ExplicitBitVect
@@ -48,7 +48,7 @@ class Molecule:
     @cached_property
     def logp(self) -> float:
         """Octanol–water partition, log10 units (Wildman & Crippen 1999, J. Chem. Inf. Comput. Sci. 39, 868)."""
-        return float(Crippen.MolLogP(self.mol))
+        return float(rdmd.CalcCrippenDescriptors(self.mol)[0])
 
     @cached_property
     def tpsa(self) -> float:
@@ -70,12 +70,13 @@ class Molecule:
         """Quantitative estimate of drug-likeness, 0 to 1 (Bickerton et al. 2012, Nature Chemistry 4, 90)."""
         if self.counts is None:
             with rdBase.BlockLogs():
-                return float(QED.qed(self.mol))
+                return float(QED.qed(self.mol))  # type: ignore[no-untyped-call]
         # QED first removes explicit hydrogens; there are none, so its properties are those of the molecule as it is.
-        return float(QED.qed(self.mol, qedProperties=QED.QEDproperties(
+        properties = QED.QEDproperties(  # type: ignore[no-untyped-call]
             MW=rdmd._CalcMolWt(self.mol), ALOGP=self.logp, HBA=shortcuts.acceptors(self.mol, self.counts),
             HBD=rdmd.CalcNumHBD(self.mol), PSA=self.tpsa, ROTB=self.rotatable_bonds,
-            AROM=shortcuts.aromatic_rings(self.mol, self.rings), ALERTS=self.qed_alerts)))
+            AROM=shortcuts.aromatic_rings(self.mol, self.rings), ALERTS=self.qed_alerts)
+        return float(QED.qed(self.mol, qedProperties=properties))  # type: ignore[no-untyped-call]
 
     @cached_property
     def sa(self) -> float:
@@ -95,12 +96,13 @@ class Molecule:
     @cached_property
     def fingerprint(self) -> ExplicitBitVect:
         """Morgan fingerprint of radius 2, 2048 bits (Rogers & Hahn 2010, J. Chem. Inf. Model. 50, 742)."""
-        return _MORGAN.GetFingerprint(self.mol)
+        fingerprint: ExplicitBitVect = _MORGAN.GetFingerprint(self.mol)
+        return fingerprint
 
     @cached_property
     def scaffold(self) -> str:
         """Canonical SMILES of the Murcko scaffold, the rings and what links them (Bemis & Murcko 1996); "" if none."""
-        return str(Chem.MolToSmiles(MurckoScaffold.GetScaffoldForMol(self.mol)))
+        return str(Chem.MolToSmiles(MurckoScaffold.GetScaffoldForMol(self.mol)))  # type: ignore[no-untyped-call]
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TextIO, cast
+from typing import TextIO, cast
 
 from rdkit import Chem
 
@@ -107,9 +107,9 @@ def _smiles_column(header: list[str], name: str, column: str | None) -> str:
         if column not in header:
             raise nearest(column, header, f"column of {name}")
         return column
-    for fits in (lambda head: head in _SMILES, lambda head: "smiles" in head):
-        if found := next((head for head in header if fits(head.lower())), None):
-            return found
+    named = [head for head in header if head.lower() in _SMILES] or [h for h in header if "smiles" in h.lower()]
+    if named:
+        return named[0]
     raise UsageError(f"{name} has no column called smiles; say which one with --column (columns: {', '.join(header)})")
 
 
@@ -118,7 +118,7 @@ def _sdf(file: TextIO) -> Iterator[Row]:
 
     def parse(record: str) -> Chem.Mol | None:
         supplier.SetData(record)
-        return next(supplier, None)
+        return supplier[0] if len(supplier) else None
 
     for record in _records(file):
         title = record.partition("\n")[0].strip()
@@ -152,25 +152,26 @@ def _records(file: TextIO) -> Iterator[str]:
 def _opened(path: Path, name: str, column: str | None) -> Iterator[tuple[TextIO, str]]:
     """The decoded text of the file and what kind it is; what can go wrong while it is read is said in one line."""
     if name == "stdin":
-        binary = cast(BinaryIO, sys.stdin.buffer)
         if sys.stdin.isatty():
             raise UsageError("nothing to read: pipe molecules into stdin, or name a file")
+        binary = sys.stdin.buffer
     else:
         binary = open(check_readable(path), "rb")  # noqa: SIM115 (closed below)
     try:
-        buffered = cast(io.BufferedReader, binary)
+        buffered = io.BufferedReader(cast(io.RawIOBase, binary))
         suffixes = [suffix.lower() for suffix in path.suffixes]
         if buffered.peek(2)[:2] == b"\x1f\x8b":
-            buffered = io.BufferedReader(gzip.GzipFile(fileobj=buffered))
+            buffered = io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=buffered)))
         elif suffixes[-1:] == [".gz"] and buffered.peek(1):
             raise UsageError(f"{name} is not a gzip file although it is called one")
         head = buffered.peek(4096)
         if b"\0" in head:
-            raise UsageError(f"{name} is not a text file; it should hold SMILES, CSV or SDF (text in UTF-16: save as UTF-8)")
+            raise UsageError(f"{name} is not a text file; it should hold SMILES, CSV or SDF (UTF-16: save it as UTF-8)")
         suffix = next((s for s in reversed(suffixes) if s != ".gz"), "")
         yield io.TextIOWrapper(buffered, encoding="utf-8-sig", newline=""), _KINDS.get(suffix) or _sniff(head, column)
     except UnicodeDecodeError as error:
-        raise UsageError(f"{name} is not UTF-8 text (byte {error.object[error.start]:#04x}); save it as UTF-8") from None
+        byte = error.object[error.start]
+        raise UsageError(f"{name} is not UTF-8 text (byte {byte:#04x}); save it as UTF-8") from None
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise UsageError(f"{name} is a damaged gzip file; it may have been cut short") from None
     except csv.Error as error:

@@ -1,7 +1,7 @@
 """Rules of medicinal chemistry: numbers for SMILES, and where a molecule breaks them.
 
-Every rule takes a batch of SMILES and returns one float each; ``nan`` where the SMILES is not a molecule or RDKit cannot
-tell. Numbers are RDKit's own, to 1e-9.
+Every rule takes a batch of SMILES and returns one float each; ``nan`` where the SMILES is not a molecule or RDKit
+cannot tell. Numbers are RDKit's own, to 1e-9.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ RULES: Sequence[Rule] = (
     _rule("qed", "drug-likeness, 0 to 1, higher is better (Bickerton et al. 2012)",
           lambda m: m.qed, 0, 1, stages=(lambda m: m.logp, lambda m: m.qed_alerts, lambda m: m.rotatable_bonds)),
     _rule("sa", "synthetic accessibility, 1 easy to 10 hard (Ertl & Schuffenhauer 2009)", lambda m: m.sa, 1, 10),
-    _rule("logp", "octanol–water partition, log10 units (Wildman & Crippen 1999)", lambda m: m.logp, -math.inf, math.inf),
+    _rule("logp", "octanol–water partition, log10 units (Wildman & Crippen 1999)",
+          lambda m: m.logp, -math.inf, math.inf),
     _rule("mw", "average molecular weight in g/mol, hydrogens included",
           lambda m: rdmd._CalcMolWt(m.mol), 0, math.inf),
     _rule("tpsa", "topological polar surface in Å², of N and O (Ertl et al. 2000)", lambda m: m.tpsa, 0, math.inf),

@@ -124,4 +124,4 @@ def sa(mol: Chem.Mol, counts: Counts | None, rings: Rings) -> float:
     value = 11 - (raw + 5) / 6.5 * 9
     if value > 8:
         value = 8 + math.log(value - 8)
-    return min(max(value, 1.0), 10.0)
+    return float(min(max(value, 1.0), 10.0))

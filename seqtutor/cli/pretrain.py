@@ -44,7 +44,7 @@ from seqtutor.files import check_writable
 @click.option("--evaluate-epochs", type=int, default=1, show_default=True, help="epochs between evaluations")
 @click.option("--evaluate-samples", type=int, default=1000, show_default=True, help="samples an evaluation")
 @click.option("--condition", type=click.IntRange(0), default=0, show_default=True, metavar="ROUNDS",
-              help="rounds that then condition the prior on validity, 1,024 samples each")
+              help="rounds that then condition the prior on validity, 4,096 samples each")
 @click.option("--resume", is_flag=True, help="go on from OUT.checkpoint, bit for bit")
 @click.option("--quiet", is_flag=True, help="no progress")
 def command(domain: str, corpus: str, out: Path, column: str | None, heldout: float, width: int, depth: int,

@@ -84,7 +84,8 @@ def command(domain: str, file: Path, column: str | None, rules: str | None, ever
                    err=True)
     if not good:
         first = next(filter(None, table.columns["error"]))
-        raise SeqtutorError(f"none of the {total:,} rows of {file} could be read; the first: {first}")
+        source = "stdin" if str(file) == "-" else file
+        raise SeqtutorError(f"none of the {total:,} rows of {source} could be read; the first: {first}")
 
 
 def _joined(given: Table, scored: Table, text_column: str) -> tuple[Table, int]:
