@@ -26,8 +26,8 @@ import torch
 from rdkit.Chem import rdFingerprintGenerator
 from rdkit.DataStructs import BulkTanimotoSimilarity
 
-from seqtutor.corpus import Encoded, prepare
 from seqtutor.batches import encode
+from seqtutor.corpus import Encoded, prepare
 from seqtutor.evaluate import sample_quality
 from seqtutor.machine import keep_freed_memory, set_threads
 from seqtutor.model import SequenceModel

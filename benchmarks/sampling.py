@@ -197,7 +197,8 @@ def end_to_end(model: SequenceModel, args: argparse.Namespace) -> list[dict[str,
             jobs.append(pool.submit(_our_scores, chunk))
             valid = sum(job.result() for job in jobs)
             seconds = time.perf_counter() - started
-        rows.append({"way": precision, "valid": valid, "seconds": round(seconds, 1), "ratio": round(first / seconds, 2)})
+        rows.append({"way": precision, "valid": valid, "seconds": round(seconds, 1),
+                     "ratio": round(first / seconds, 2)})
     return rows
 
 
@@ -205,7 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="molecules", help="name or file (default: the shipped prior)")
     parser.add_argument("--train", metavar="DEPTHxWIDTH", help="time a network of this shape instead")
-    parser.add_argument("-n", type=int, default=1024, help="sequences of the plain loop in a round; ours do three times more")
+    parser.add_argument("-n", type=int, default=1024, help="sequences of the plain loop in a round; ours do 3 n")
     parser.add_argument("--batch", type=int, default=128, help="batch of the plain loop")
     parser.add_argument("--our-batch", type=int, default=SamplingConfig().batch)
     parser.add_argument("--rounds", type=int, default=5)
