@@ -21,7 +21,8 @@ def fit(melody: Melody) -> list[int]:
     if not scores:
         return []
     scores[0][TONIC] += .5
-    scores[-1][TONIC] += 1.0
+    home = bool(melody.notes) and melody.key.degree(melody.notes[-1].pitch) == 1
+    scores[-1][TONIC] += 3.0 if home else 1.0
     best, back = scores[0], []
     for now in scores[1:]:
         choice = [max(range(7), key=lambda a, b=b: best[a] + _MOVES[(b - a) % 7]) for b in range(7)]  # type: ignore[misc]
