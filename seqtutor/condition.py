@@ -35,12 +35,15 @@ class ConditionConfig:
     batch_size: int = field(default=128, metadata={"help": "samples an update"})
     learning_rate: float = field(default=5e-4, metadata={"help": "Adam's peak learning rate, falling to zero"})
     penalty: float = field(default=5.0, metadata={"help": "nats that an invalid text loses"})
+    blend: float = field(default=0.4, metadata={"help": "how far the weights go from the prior to the policy, 0 to 1"})
     max_length: int = field(default=128, metadata={"help": "tokens after which a sample is cut off and left out"})
     seed: int = field(default=0, metadata={"help": "of the samples and their order"})
 
     def __post_init__(self) -> None:
         if self.rounds < 0 or not 2 <= self.batch_size <= self.used <= self.samples:
             raise UsageError("conditioning needs rounds of 0 or more, and 2 ≤ batch size ≤ used ≤ samples")
+        if not 0 < self.blend <= 1:
+            raise UsageError(f"the blend must be above 0 and at most 1, not {self.blend}")
         if not self.penalty > 0 or not self.learning_rate > 0:
             raise UsageError("the penalty and the learning rate of conditioning must be above 0")
 
@@ -49,7 +52,8 @@ def condition_on_validity(domain: Domain, prior: SequenceModel, config: Conditio
                           autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
                           report: Callable[[dict[str, Any]], None] | None = None,
                           ) -> tuple[SequenceModel, dict[str, Any]]:
-    """Returns a policy π ≈ p·exp(−penalty·1[invalid]) / Z and figures of the first and the last round.
+    """Returns a policy π ≈ p·exp(−penalty·1[invalid]) / Z (with ``blend`` below 1: its weights part of the way there)
+    and figures of the first and the last round, before the blend.
 
     ``prior`` is left as it is. ``report`` is told after every round: the policy's valid share, its KL to the
     prior (nats a text, from its own valid samples), the loss.
@@ -103,5 +107,10 @@ def condition_on_validity(domain: Domain, prior: SequenceModel, config: Conditio
                        "kl": float(ratio[:own][torch.from_numpy(valid[:own])].nanmean()), "loss": loss_sum})
         if report:
             report(rounds[-1])
+    # Part of the way back: what the updates did by chance shrinks with the square of the step, what they did for
+    # validity nearly linearly (weight-space ensembles: Wortsman et al. 2022)
+    with torch.no_grad():
+        for weight, before in zip(policy.parameters(), prior.parameters(), strict=True):
+            weight.copy_(before.lerp(weight, config.blend))
     policy.eval()
     return policy, {"first": rounds[0], "last": rounds[-1]} if rounds else {}

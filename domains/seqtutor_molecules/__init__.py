@@ -21,6 +21,11 @@ class Molecules(Domain):
     name = "molecules"
     about = "drug-like molecules as SMILES"
     text_column = "smiles"
+    examples = (
+        "seqtutor generate molecules -n 200 --alerts pains,brenk -o hits.sdf -o hits.html",
+        "seqtutor generate molecules -n 2000 --top 50 --by qed -o best.png",
+        "seqtutor generate molecules -n 100 --keep 'c1ccncc1' --avoid '[Br]' --json",
+    )
     tokens = tokens.TOKENS
     describe = ("qed", "sa", "logp", "mw", "tpsa", "hba", "hbd", "rotatable_bonds", "rings", "alerts", "scaffold")
     options = (

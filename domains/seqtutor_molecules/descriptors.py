@@ -21,8 +21,8 @@ from seqtutor_molecules import alerts, shortcuts
 from seqtutor_molecules.catalogues import alert_names
 from seqtutor_molecules.standard import parse
 
-#: Texts that :func:`molecule` remembers (some 20 kB each); a batch that several rules share should be smaller.
-REMEMBERED = 2048
+#: Texts that :func:`molecule` remembers (some 30 kB each); a batch that several rules share should be smaller.
+REMEMBERED = 1024
 
 _MORGAN = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
 

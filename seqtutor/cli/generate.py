@@ -23,12 +23,6 @@ Examples:
   seqtutor generate {name} -n 500 --novel --seed 7 -o out.csv
 {more}"""
 
-MOLECULES = """\
-  seqtutor generate molecules -n 200 --alerts pains,brenk -o hits.sdf -o hits.html
-  seqtutor generate molecules -n 2000 --top 50 --by qed -o best.png
-  seqtutor generate molecules -n 100 --keep 'c1ccncc1' --avoid '[N+](=O)[O-]' --json
-"""
-
 
 def use_recipe(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
     """What the recipe of an earlier run says becomes the default of every option."""
@@ -84,8 +78,7 @@ class Domains(click.Group):
                             is_flag=option.type is bool or None,
                             type=click.Choice(option.choices) if option.choices else option.type,
                             metavar=option.metavar, help=option.about) for option in domain.options]
-        text = EXAMPLES.format(name=name, more=MOLECULES if domain.name == "molecules" else
-                               "".join(f"  {line}\n" for line in domain.examples))
+        text = EXAMPLES.format(name=name, more="".join(f"  {line}\n" for line in domain.examples))
         return click.Command(name, params=[*PARAMETERS, *own],
                              callback=lambda **chosen: run(domain, name, **chosen),
                              help=f"Generate {domain.about or domain.name}.\n\n{text}")
