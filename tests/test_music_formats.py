@@ -261,7 +261,15 @@ def test_engraved_scores() -> None:
     assert all(f'id="n{i}"' in drawn for i in range(len(a.melody.notes)))
     assert "#c8452f" in drawn
     assert drawn == engraving.svg(a, {0: "#c8452f"})
-    image = engraving.png(a)
+
+
+def test_engraved_score_as_png() -> None:
+    pytest.importorskip("verovio", reason="pip install 'seqtutor[sheet]'")
+    try:
+        import cairosvg  # noqa: F401
+    except (ImportError, OSError) as error:
+        pytest.skip(f"cairosvg or the cairo library is missing: {error}")
+    image = engraving.png(arrangement(melody(bars=2)))
     assert image[:8] == PNG
     assert struct.unpack(">I", image[16:20])[0] == engraving.PNG_WIDTH
 
