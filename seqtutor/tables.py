@@ -232,9 +232,9 @@ def write_table(domain: Domain, table: Table, path: Path) -> None:
 def check_writable(domain: Domain, path: Path) -> None:
     """Raises at once what :func:`write_table` would raise after a long run; the disk may still fill up later."""
     path = Path(path)
-    _exporter(domain, path)
     if path.is_dir():
         raise UsageError(f"cannot write {path}: it is a folder; name a file in it")
+    _exporter(domain, path)
     if not path.parent.is_dir():
         raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist; create it first")
     if path.exists() and not os.access(path, os.W_OK):

@@ -77,7 +77,8 @@ def main(args: Sequence[str] | None = None) -> None:
 def _run(args: Sequence[str] | None) -> int:
     try:
         words = list(sys.argv[1:] if args is None else args) or ["--help"]
-        code = group.main(args=_domain_first(words), prog_name="seqtutor", standalone_mode=False)
+        code = group.main(args=_domain_first(words), prog_name="seqtutor", standalone_mode=False,
+                          obj=words)  # as they were given, for provenance
         sys.stdout.flush()
         return code if isinstance(code, int) else 0  # ctx.exit(3) comes back as 3
     except SeqtutorError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +107,7 @@ def command(domain: str, corpus: str, out: Path, column: str | None, heldout: fl
         try:
             pretrain(plugin, prepared, out, model=model, config=config,
                      condition=ConditionConfig(rounds=condition, seed=config.seed), resume=resume, report=report,
-                     command=shlex.join(["seqtutor", *sys.argv[1:]]))
+                     command=shlex.join(["seqtutor", *click.get_current_context().obj]))
         except KeyboardInterrupt:
             if Path(f"{out}.checkpoint").exists():
                 progress.say("go on from the last checkpoint with --resume")
