@@ -68,8 +68,8 @@ def test_log_variance_is_zero_only_at_the_optimum():
 def test_conditioning_reaches_the_exact_distribution():
     domain, prior = Balanced(), short_model()
     before = {name: tensor.clone() for name, tensor in prior.state_dict().items()}
-    config = ConditionConfig(rounds=80, samples=384, used=384, batch_size=64, learning_rate=2e-2, penalty=4.0, blend=1.0,
-                             max_length=LONGEST + 1)
+    config = ConditionConfig(rounds=80, samples=384, used=384, batch_size=64, learning_rate=2e-2, penalty=4.0,
+                             blend=1.0, max_length=LONGEST + 1)
     policy, figures = condition_on_validity(domain, prior, config)
     p, q = tree(prior), tree(policy)
     weight = {text: p[text] * (1 if domain.valid(text) else math.exp(-config.penalty)) for text in p}
@@ -88,6 +88,7 @@ def test_conditioning_is_deterministic():
 
 
 def test_bad_settings_are_refused():
-    for wrong in ({"rounds": -1}, {"samples": 100}, {"batch_size": 1}, {"penalty": 0.0}, {"blend": 0.0}, {"blend": 1.5}, {"learning_rate": -1.0}):
+    for wrong in ({"rounds": -1}, {"samples": 100}, {"batch_size": 1}, {"penalty": 0.0}, {"blend": 0.0}, {"blend": 1.5},
+                  {"learning_rate": -1.0}):
         with pytest.raises(UsageError):
             ConditionConfig(**wrong)

@@ -71,6 +71,10 @@ class Molecules(Domain):
         from seqtutor_molecules.reasons import why_invalid
         return why_invalid(text)
 
+    def valid(self, text: str) -> bool:
+        from seqtutor_molecules.descriptors import molecule
+        return molecule(text) is not None  # remembered for the rules, and no SMILES is written
+
     def standardise(self, text: str) -> str | None:
         from seqtutor_molecules.standard import standardise
         return standardise(text)
