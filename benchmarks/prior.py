@@ -23,8 +23,6 @@ from typing import Any
 import numpy as np
 import rdkit
 import torch
-from rdkit.Chem import rdFingerprintGenerator
-from rdkit.DataStructs import BulkTanimotoSimilarity
 
 from seqtutor.batches import encode
 from seqtutor.corpus import Encoded, prepare
@@ -35,6 +33,7 @@ from seqtutor.models import INDEX, find_model
 from seqtutor.plugins import load_domain
 from seqtutor.pretrain import heldout_loss
 from seqtutor.sampling import Sampler, SamplingConfig
+from seqtutor_molecules.diversity import diversity
 
 
 class ChemNet:
@@ -59,14 +58,6 @@ class ChemNet:
     def distance(self, a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> float:
         """Fréchet distance between two statistics."""
         return float(self._distance(a[0], a[1], b[0], b[1]))
-
-
-def internal_diversity(smiles: list[str]) -> float:
-    """1 − the mean Tanimoto similarity of pairs (MOSES' IntDiv, Morgan radius 2, 1024 bits)."""
-    from rdkit import Chem
-    maker = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=1024)
-    prints = [maker.GetFingerprint(Chem.MolFromSmiles(s)) for s in smiles]
-    return 1 - float(np.mean([np.mean(BulkTanimotoSimilarity(p, prints)) for p in prints]))
 
 
 def main() -> None:
@@ -103,7 +94,7 @@ def main() -> None:
         "unique@1k": round(len(set(canonical[:1000])) / len(canonical[:1000]), 4),
         "unique@10k": round(len(set(canonical[:10_000])) / len(canonical[:10_000]), 4),
         "novel": round(quality["novel"], 4),
-        "internal diversity": round(internal_diversity(canonical[:3000]), 4),
+        "internal diversity": round(diversity(canonical[:3000]) or 0.0, 4),
         "held-out nats a token": round(token, 4), "held-out nats a molecule": round(text, 3),
     }
     if args.fcd:

@@ -43,6 +43,12 @@ def check_domain(domain: Domain, texts: Sequence[str], invalid: Sequence[str] = 
     with broken.unless_raised("accepts"):
         broken.unless(len(domain.accepts(texts)) == len(texts), "accepts: one answer a text")
         broken.unless(all(domain.accepts(texts)), "accepts: without options nothing is refused")
+    with broken.unless_raised("given"):
+        for row in map(domain.split, texts):
+            broken.unless(0 <= domain.given(row) <= len(row), "given: a number of leading tokens")
+    with broken.unless_raised("diversity"):
+        diversity = domain.diversity(texts)
+        broken.unless(diversity is None or 0 <= diversity <= 1, "diversity: None, or from 0 to 1")
     with broken.unless_raised("grammar"):
         _check_grammar(domain, broken)
     for suffix in domain.exporters:

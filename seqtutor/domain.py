@@ -213,6 +213,8 @@ class Domain(ABC):
     examples: Sequence[str] = ()
     #: what a text of this domain is called at the head of its column
     text_column: str = "text"
+    #: tokens after which a sample of no particular form is cut off
+    max_length: int = 128
     #: every token that a prior of this domain knows unless its corpus says otherwise
     tokens: Sequence[str]
     rules: Sequence[Rule] = ()
@@ -285,6 +287,14 @@ class Domain(ABC):
     def accepts(self, texts: Sequence[str], **options: Any) -> Sequence[bool]:
         """Which of the valid, canonical ``texts`` meet the user's ``options`` that no grammar can promise."""
         return [True] * len(texts)
+
+    def given(self, tokens: Sequence[str]) -> int:
+        """How many leading tokens are conditions that were given, not choices to be tuned."""
+        return 0
+
+    def diversity(self, texts: Sequence[str]) -> float | None:
+        """How unlike one another the valid ``texts`` are, from 0 (all alike) to 1, or None where nobody can say."""
+        return None
 
     def variants(self, text: str, n: int, rng: Random) -> list[str]:
         """Up to ``n`` other spellings of the same thing; ``canonical`` of each equals ``canonical(text)``."""

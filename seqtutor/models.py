@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from seqtutor.model import SequenceModel
 
 INDEX = "index.json"
+RUN_MODEL = "model.safetensors"  # in the folder of a run
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,14 @@ def entries() -> Iterator[Entry]:
 
 
 def find_model(name: str) -> Path:
-    """The file of the model called ``name`` (its size and sha256 checked), or ``name`` itself if it is a path.
+    """The file of the model called ``name`` (its size and sha256 checked), or ``name`` itself if it is a path; of the
+    folder of a run, the model in it.
 
     Raises :class:`UsageError` in one line when there is none, or when the file is not the one the index names.
     """
     path = Path(name)
-    if path.suffix == ".safetensors" or os.sep in name:
+    path = path / RUN_MODEL if (path / RUN_MODEL).is_file() else path
+    if Path(name).suffix == ".safetensors" or os.sep in name:
         return path
     known = {entry.name: entry for entry in entries()}
     if name in known:

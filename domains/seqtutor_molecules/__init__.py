@@ -97,6 +97,10 @@ class Molecules(Domain):
             accepted = [yes and found == value for yes, found in zip(accepted, rule(texts), strict=True)]
         return accepted
 
+    def diversity(self, texts: Sequence[str]) -> float | None:
+        from seqtutor_molecules.diversity import diversity
+        return diversity(texts)
+
     def variants(self, text: str, n: int, rng: Random) -> list[str]:
         from seqtutor_molecules.variants import variants
         return variants(text, n, rng)

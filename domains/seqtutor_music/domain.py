@@ -25,6 +25,7 @@ class MusicDomain(Domain):
         "seqtutor generate music --recipe tunes/recipe.json -o again/",
     )
     text_column = "melody"
+    max_length = 1200
     tokens = tokens.TOKENS
     rules = domain_rules.domain_rules()
     families = (domain_rules.TARGET,)
@@ -79,6 +80,10 @@ class MusicDomain(Domain):
 
         return Request(vars(wanted.form), wanted.prefix, wanted.max_length, wanted.surplus, wanted.choose, deliver,
                        wanted.primer.warnings if wanted.primer else ())
+
+    def given(self, parts: Sequence[str]) -> int:
+        """All before the first step: metre and mode, then the upbeat's size or the first bar line and its count."""
+        return next((i for i, part in enumerate(parts) if part in tokens.STEPS), len(parts))
 
     def command(self, name: str) -> Any:
         """`seqtutor score music` reads files that musicians have, and is this domain's own."""

@@ -29,6 +29,7 @@ PITCHES = tuple(_NAMES[p % 12] + str(p // 12 - 1) for p in range(LOW, HIGH + 1))
 UPBEATS = tuple(f"^{n}" for n in range(1, 24))
 LEFT = tuple(f"{n}{more}" for more in ("", "+") for n in range(1, 9))
 TOKENS = (*METERS, *MODES, *UPBEATS, *LEFT, BAR, END, HOLD, REST, *PITCHES)
+STEPS = frozenset((HOLD, REST, *PITCHES))  # the tokens that take a sixteenth
 PITCH_OF = {name: LOW + i for i, name in enumerate(PITCHES)}
 _KNOWN = frozenset(TOKENS)
 
