@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from seqtutor.model import SequenceModel
 from seqtutor.vocabulary import BOS, EOS, PAD
 
 
-def sample_quality(domain: Domain, samples: Sequence[str], known: Collection[str] = ()) -> dict[str, float]:
+def sample_quality(domain: Domain, samples: Sequence[str], known: Container[str] = ()) -> dict[str, float]:
     """Shares from 0 to 1 (Polykovskiy et al. 2020, MOSES): ``valid`` of all samples, ``unique`` of the valid ones,
     ``novel`` of the unique ones (canonical form not in ``known``)."""
     canonical = [c for c in map(domain.canonical, samples) if c is not None]
@@ -98,5 +98,5 @@ def _possible(ids: Tensor, size: int, grammar: Grammar | None) -> Tensor:
 def _log_probs(model: SequenceModel, ids: Tensor, possible: Tensor) -> Tensor:
     """log-probabilities of what is ``possible`` after each of ``ids`` but the last, float [batch, time, V]."""
     device = model.head.weight.device
-    logits = model(ids[:, :-1].to(device))[0].float().cpu()
+    logits: Tensor = model(ids[:, :-1].to(device))[0].float().cpu()
     return logits.masked_fill(~possible, -torch.inf).log_softmax(-1)

@@ -17,6 +17,7 @@ from seqtutor.domain import SeqtutorError
 COMMANDS = {
     "generate": "Generate valid, unique molecules and write them to files.",
     "score": "Score your own molecules by the rules of the domain.",
+    "compare": "Compare two models: rules, validity, diversity, KL.",
     "pretrain": "Train a prior on a corpus.",
     "domains": "List the installed domains, their rules and corpora.",
     "models": "List the models that can be used, with their figures.",
@@ -61,6 +62,7 @@ def group() -> None:
       seqtutor generate molecules -n 20
       seqtutor generate molecules -n 500 --novel --alerts pains,brenk -o hits.sdf -o hits.html
       seqtutor score molecules mine.smi -o scored.csv
+      seqtutor compare molecules molecules my.safetensors -o compared.html
       seqtutor pretrain molecules wehi10k --epochs 2 --out my.safetensors
     """
 
