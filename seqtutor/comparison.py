@@ -124,18 +124,19 @@ def as_data(profiles: Sequence[Profile]) -> Table:
 
 
 def as_text(profiles: Sequence[Profile]) -> Table:
-    """One figure a row, in words for a person."""
+    """One figure a row, in words for a person; rows that say nothing are left out."""
     rows: dict[str, list[str]] = {}
     for name in profiles[0].shares:
         values = [p.shares[name] for p in profiles]
         rows[name] = shown(values) if name == "diversity" else ["" if v is None else f"{v:.1%}" for v in values]
     for name in profiles[0].nats:
-        rows[f"{name}, nats"] = _with_errors([p.nats[name] for p in profiles])
+        rows[f"{name.replace('kl', 'KL')}, nats"] = _with_errors([p.nats[name] for p in profiles])
     rows["length, tokens"] = _with_errors([p.length for p in profiles])
     for name in profiles[0].rules:
         found = [statistics(p.rules[name]) for p in profiles]
         numbers = shown([value for f in found for value in f.values()])
         rows[name] = [_in_words(numbers[k:k + 5]) for k in range(0, len(numbers), 5)]
+    rows = {name: row for name, row in rows.items() if any(row)}
     return Table(list(rows), {"figure": list(rows), **{p.name: [row[i] for row in rows.values()]
                                                        for i, p in enumerate(profiles)}})
 

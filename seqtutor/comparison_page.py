@@ -22,15 +22,16 @@ STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --paper: #17181b; --text: #e6e6ea; --grey: #a2a6ad; --line: #383b41; --c0: #9aa0a9; --c1: #8fb0ff } }
 body { margin: 24px auto; max-width: 1000px; padding: 0 16px; background: var(--paper); color: var(--text);
-  font: 14px/1.45 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; overflow-wrap: anywhere }
+  font: 14px/1.45 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; overflow-wrap: break-word }
 h1 { font-size: 20px; margin: 0 } p { color: var(--grey) }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { padding: 6px 10px; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top }
-th { font-weight: 600 } th small { display: block; font-weight: 400; color: var(--grey); max-width: 26em }
+th { font-weight: 600 } tbody th { min-width: 10em }
+th small { display: block; font-weight: 400; color: var(--grey); max-width: 26em }
 td { white-space: pre } td small { color: var(--grey) }
 i { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .4em }
 .c0 { background: var(--c0); fill: var(--c0) } .c1 { background: var(--c1); fill: var(--c1) }
-svg { display: block } svg .c0 { opacity: .75 } svg .c1 { opacity: .6 }
+svg { display: block } svg .c0 { fill-opacity: .55 } svg .c1 { fill-opacity: .15; stroke: var(--c1); stroke-width: 1.2 }
 svg line { stroke: var(--line) } svg text { fill: var(--grey); font-size: 10px }
 """
 
@@ -90,7 +91,7 @@ def edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def histogram(columns: Sequence[NDArray[np.float64]], names: Sequence[str]) -> str:
-    """An SVG of the shares of each column in each bin, one behind the other; empty if there are no values."""
+    """An SVG of the shares of each column in each bin, the second over the first; empty if there are no values."""
     everything = np.concatenate(columns)
     if not len(everything):
         return ""
@@ -98,13 +99,12 @@ def histogram(columns: Sequence[NDArray[np.float64]], names: Sequence[str]) -> s
     shares = [np.histogram(np.clip(values, bins[0], bins[-1]), bins)[0] / max(1, len(values)) for values in columns]
     top = max(share.max() for share in shares)
     step, base = WIDTH / (len(bins) - 1), HEIGHT - 12
-    bars = []
+    outlines = []
     for i, (share, name) in enumerate(zip(shares, names, strict=True)):
-        path = "".join(f"M{k * step:.1f},{base}v{-value / top * (base - 2):.1f}h{step - 0.5:.1f}V{base}z"
-                       for k, value in enumerate(share) if value)
-        bars.append(f'<path class="c{i}" d="{path}"><title>{escape(name)}</title></path>')
+        stairs = "".join(f"V{base - value / top * (base - 2):.1f}H{k * step:.1f}" for k, value in enumerate(share, 1))
+        outlines.append(f'<path class="c{i}" d="M0,{base}{stairs}V{base}z"><title>{escape(name)}</title></path>')
     whole = (bins[1] - bins[0] == 1) and bins[0] % 1 == 0.5
     low, high = (cell(bins[0] + 0.5), cell(bins[-1] - 0.5)) if whole else shown([bins[0], bins[-1]])
-    return (f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img">{"".join(bars)}'
+    return (f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img">{"".join(outlines)}'
             f'<line x1="0" y1="{base}" x2="{WIDTH}" y2="{base}"/><text x="0" y="{HEIGHT - 2}">{low}</text>'
             f'<text x="{WIDTH}" y="{HEIGHT - 2}" text-anchor="end">{high}</text></svg>')

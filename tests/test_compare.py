@@ -142,13 +142,14 @@ def test_a_model_and_itself(files, capsys):
 
 
 def test_the_terminal_sees_one_line_a_rule():
-    a = Profile("a", 9, {"valid": 1.0, "novel": None}, {"kl": (0.0, 0.0)}, (5.0, .1), {"r": np.array([1.0, 2, 4])})
-    b = Profile("b", 9, {"valid": .5, "novel": .25}, {"kl": (1.5, .25)}, (6.0, .1), {"r": np.array([])})
+    shares = ({"valid": 1.0, "novel": None, "diversity": None}, {"valid": .5, "novel": .25, "diversity": None})
+    a = Profile("a", 9, shares[0], {"kl": (0.0, 0.0)}, (5.0, .1), {"r": np.array([1.0, 2, 4])})
+    b = Profile("b", 9, shares[1], {"kl": (1.5, .25)}, (6.0, .1), {"r": np.array([])})
     assert as_text([a, b]).columns == {
-        "figure": ["valid", "novel", "kl, nats", "length, tokens", "r"],
+        "figure": ["valid", "novel", "KL, nats", "length, tokens", "r"],
         "a": ["100.0%", "", "0.00 ± 0.00", "5.00 ± 0.10", "2.33 ± 1.25  (1.10  2.00  3.80)"],
         "b": ["50.0%", "25.0%", "1.50 ± 0.25", "6.00 ± 0.10", ""]}
-    assert len(as_data([a, b]).texts) == 1 + 1 + 2 + 2 + 5
+    assert len(as_data([a, b]).texts) == 3 + 2 + 2 + 5
 
 
 def test_the_page_stands_alone(peptides, files, tmp_path, capsys):
@@ -174,9 +175,10 @@ def test_histograms_hold_every_value():
     assert edges(np.array([0.0, 1, 3])).tolist() == [-.5, .5, 1.5, 2.5, 3.5]
     picture = ElementTree.fromstring(histogram([np.array([0.0, 0, 3]), np.array([])], ["a", "b"]))
     first, second = picture.findall("path")
-    heights = [float(h) for h in re.findall(r"v-([\d.]+)", first.attrib["d"])]
-    assert heights[0] == pytest.approx(2 * heights[1], abs=.1)
-    assert second.attrib["d"] == ""
+    heights = [float(base) - float(y) for base, *tops in [re.findall(r"(?<=[V,])[\d.]+", first.attrib["d"])]
+               for y in tops[:-1]]
+    assert heights == pytest.approx([max(heights), 0, 0, max(heights) / 2], abs=.1)
+    assert set(re.findall(r"(?<=[V,])[\d.]+", second.attrib["d"])) == {"44", "44.0"}  # on the ground all the way
     assert [text.text for text in picture.findall("text")] == ["0", "3"]
     assert histogram([np.array([]), np.array([])], ["a", "b"]) == ""
 
