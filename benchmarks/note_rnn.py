@@ -55,7 +55,7 @@ class NoteRnn(Domain):
     text_column = "classes"
     max_length = 2 + STEPS
     tokens = tuple(map(str, range(CLASSES)))
-    rules = tuple(Rule(name, (rule.__doc__ or "").split(". ", 1)[1], step_score(rule), when="step")
+    rules = tuple(Rule(name, " ".join((rule.__doc__ or "").split()[1:]), step_score(rule), when="step")
                   for name, rule in sequence_tutor.RULES.items())
     presets = {"sequence-tutor": dict.fromkeys(sequence_tutor.RULES, 1.0)}  # noqa: RUF012 (as in Domain)
 

@@ -218,7 +218,7 @@ def read_reference(note_rnn: Path) -> dict[str, float]:
 
 @click.group()
 @click.option("--note-rnn", "note_rnn", type=click.Path(path_type=Path), required=True, help="note_rnn.npz")
-@click.option("--pieces", default=100_000, show_default=True, help="compositions of each model")
+@click.option("--pieces", type=click.IntRange(2), default=100_000, show_default=True, help="compositions of each model")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--json", "json_", is_flag=True, help="JSON instead of a table")
 @click.option("--threads", type=int, help="CPU threads  [default: all]")

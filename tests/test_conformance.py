@@ -137,6 +137,8 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
                            "variants: the same from the same rng"),
     "variants outside": ({"tokens": ("a", "b", "c"), "canonical": lambda self, t: "abc" if t else None,
                           "variants": lambda self, text, n, rng: ["abcd"]}, "variant 'abcd' stays in tokens"),
+    "given": ({"given": lambda self, tokens: len(tokens) + 1}, "given: a number of leading tokens"),
+    "diversity": ({"diversity": lambda self, texts: 1.5}, "diversity: None, or from 0 to 1"),
     "accepts": ({"accepts": lambda self, texts, **options: [False] * len(texts)}, "without options nothing is refused"),
     "grammar width": (table([1, 1], [1, 1]), "grammar: one column a token id"),
     "grammar state": (table([-1, -1, -1, 7, 7, 7]), "grammar: every state exists"),
