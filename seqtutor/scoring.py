@@ -45,12 +45,12 @@ def column_names(domain: Domain, names: str | None = None, *, everything: bool =
     return found
 
 
-def split_names(names: str) -> list[str]:
-    """``names`` at the commas outside round, square and curly brackets, without blanks and empty parts."""
+def split_names(names: str, separator: str = ",") -> list[str]:
+    """``names`` at the ``separator`` outside round, square and curly brackets, without blanks and empty parts."""
     parts, depth = [""], 0
     for letter in names:
         depth += (letter in "([{") - (letter in ")]}")
-        if letter == "," and depth <= 0:
+        if letter == separator and depth <= 0:
             parts.append("")
         else:
             parts[-1] += letter
@@ -97,34 +97,45 @@ def _score(domain: Domain, texts: Sequence[str], columns: Sequence[str]) -> Batc
     for name in columns:
         asked = _resolve(domain, name)
         column: list[Any] = [math.nan if isinstance(asked, Rule) else ""] * len(texts)
-        for i, (value, error) in zip(valid, _values(domain, asked, [texts[i] for i in valid]), strict=True):
+        for i, (value, error) in zip(valid, values_of(domain, asked, [texts[i] for i in valid]), strict=True):
             column[i] = column[i] if error else value
             errors[i] = errors[i] or error
         table.append(column)
     return table, errors
 
 
-def _values(domain: Domain, asked: Rule | Column, texts: Sequence[str]) -> list[tuple[Any, str]]:
+def values_of(domain: Domain, asked: Rule | Column, texts: Sequence[str]) -> list[tuple[Any, str]]:
     """A value and an error ("" for none) a text. Where a batch fails, its texts are tried one by one."""
+    return one_by_one(partial(_batch_values, domain, asked), asked.name, texts)
+
+
+def one_by_one(score: Callable[[Sequence[Any]], Sequence[Any]], name: str, batch: Sequence[Any]) \
+        -> list[tuple[Any, str]]:
+    """A value and an error ("" for none) for each of ``batch``. Where ``score`` fails on it, its items are tried one by
+    one; the value of one that fails is None."""
     try:
-        return [(value, "") for value in _batch_values(domain, asked, texts)]
-    except Exception as error:  # a plugin's rule may fail in any way; that is no reason to lose the other numbers
-        if len(texts) == 1:
-            return [(None, f"{asked.name}: {type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": "))]
-    return [pair for text in texts for pair in _values(domain, asked, [text])]
+        values = score(batch)
+        if len(values) != len(batch):
+            raise ValueError(f"gave {len(values)} values for {len(batch)} texts")
+        return [(value, "") for value in values]
+    except (Exception, SystemExit) as error:  # a rule may fail in any way; that is no reason to lose other numbers
+        if len(batch) == 1:
+            return [(None, f"{name}: {type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": "))]
+    return [pair for item in batch for pair in one_by_one(score, name, [item])]
 
 
 def _batch_values(domain: Domain, asked: Rule | Column, texts: Sequence[str]) -> list[Any]:
-    values: list[Any]
     if isinstance(asked, Column):
-        values = list(asked.values(texts))
-    elif asked.when == "step":
-        values = [float(sum(row)) for row in asked([domain.split(text) for text in texts])]
-    else:
-        values = [float(value) for value in asked(texts)]
-    if len(values) != len(texts):
-        raise ValueError(f"gave {len(values)} values for {len(texts)} texts")
-    return values
+        return list(asked.values(texts))
+    if asked.when == "step":
+        return [float(sum(map(_number, row))) for row in asked([domain.split(text) for text in texts])]
+    return [_number(value) for value in asked(texts)]
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str | bytes):  # float("1") would take it
+        raise TypeError(f"gave the text {value!r} where a number belongs")
+    return float(value)
 
 
 def _resolve(domain: Domain, name: str) -> Rule | Column:
