@@ -37,7 +37,7 @@ class Molecules(Domain):
 
     presets: Mapping[str, Mapping[str, Any]] = {
         "drug-like": {"about": "drug-likeness (QED)", "terms": ["qed"]},
-        # A hard bound: near half of the prior's molecules keep it, so the reward is not sparse, and every molecule at
+        # A hard bound: two thirds of the prior's molecules keep it, so the reward is not sparse, and every molecule at
         # the optimum does. A sigmoid on SA would trade QED for ease of synthesis that nobody asked for.
         "synthesizable": {"about": "drug-likeness (QED) of molecules with a synthetic accessibility of 3 or less",
                           "terms": ["qed"], "constraints": ["sa <= 3"]},
@@ -83,8 +83,9 @@ class Molecules(Domain):
         return tokens.split(text)
 
     def canonical(self, text: str) -> str | None:
-        from seqtutor_molecules.standard import canonical
-        return canonical(text)
+        from seqtutor_molecules.descriptors import molecule
+        m = molecule(text)  # remembered: rules that then judge a text which is canonical already need not parse it
+        return None if m is None else m.canonical
 
     def why_invalid(self, text: str) -> str:
         from seqtutor_molecules.reasons import why_invalid
