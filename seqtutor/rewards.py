@@ -4,15 +4,15 @@
     rewarder([["C", "C", "O"], ["C", "("]]).end    # array([0.4068…, 0.])
 
 A rule that raises, hangs, kills its process (``processes:N``) or gives no finite number costs that one item, which is
-nan: no reward, no crash. Results do not depend on the executor.
+nan: no reward, no crash. Results do not depend on the executor (:mod:`seqtutor.executors`).
 """
 
 from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from hashlib import blake2b
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor.domain import Domain, Rule, SeqtutorError, UsageError
-from seqtutor.executors import Died, open_executor, time_limit
+from seqtutor.executors import Died, open_executor, scatter, time_limit
 from seqtutor.objective import Objective
 from seqtutor.plugins import load_domain
 from seqtutor.scoring import BATCH, one_by_one, values_of
@@ -59,7 +59,8 @@ class Rewarder:
     """Rewards of batches of token lists. ``calls`` counts distinct valid sequences, each scored once; ``warnings`` has
     one line for each way in which a rule went wrong.
 
-    ``executor``: ``serial`` or ``processes:N``, whose processes load the domain by ``spec`` (its name or path).
+    ``executor``: ``serial``, ``threads:N``, ``processes:N``, ``dask:N`` or ``dask:ADDRESS``; their workers load the
+    domain by ``spec`` (its name or path). Step rules are cheap and always computed here.
     ``timeout``: seconds for one item (for a batch of items where rules are fast). ``extra``: rules to evaluate but not
     to reward. ``state()`` is JSON; a Rewarder that loaded it goes on bit for bit.
     """
@@ -143,7 +144,7 @@ class Rewarder:
         if not self._end:
             return found
         columns: Columns = [[] for _ in self._end]
-        for part in (self._serial(texts) if self._executor is None else self._elsewhere(texts)):
+        for part in self._serial(texts) if self._executor is None else self._elsewhere(self._executor, texts):
             for column, more in zip(columns, part, strict=True):
                 column += more
         for j, (name, column) in enumerate(zip(self._end, columns, strict=True)):
@@ -152,27 +153,19 @@ class Rewarder:
             found[:, j] = self._finite(name, np.array([math.nan if error else value for value, error in column]))
         return found
 
-    def _serial(self, texts: Sequence[str]) -> list[Columns]:
-        return [_columns(self.domain, self._end.values(), texts[i:i + BATCH]) for i in range(0, len(texts), BATCH)]
+    def _serial(self, texts: Sequence[str]) -> Iterator[Columns]:
+        for i in range(0, len(texts), BATCH):
+            yield _columns(self.domain, self._end.values(), texts[i:i + BATCH])
 
-    def _elsewhere(self, texts: Sequence[str]) -> list[Columns]:
-        """The same from the executor. Where a part dies, its items are tried one by one; one that dies alone is nan."""
+    def _elsewhere(self, executor: Executor, texts: Sequence[str]) -> Iterator[Columns]:
+        """The same from an executor; a text whose scoring dies is nan in every rule."""
         size = 1 if self._slow else max(1, min(64, len(texts) // 8))
-        parts = [(texts[i:i + size], self._submit(texts[i:i + size])) for i in range(0, len(texts), size)]
-        alone = [[(part, future)] if len(part) == 1 or not _died(future) else
-                 [([text], self._submit([text])) for text in part] for part, future in parts]
-        return [self._result(part, future) for part, future in chain.from_iterable(alone)]
-
-    def _submit(self, texts: Sequence[str]) -> Future[Columns]:
-        assert self._executor is not None
-        return self._executor.submit(_work, self._spec, self._names, list(texts))
-
-    def _result(self, texts: Sequence[str], future: Future[Columns]) -> Columns:
-        try:
-            return future.result()
-        except Died as error:
-            self._warn(str(error), f"scoring {texts[0]!r} {error}; counted as nan (this is said once)")
-            return [[(math.nan, "")] for _ in self._end]
+        for part, found in scatter(executor, partial(_work, self._spec, self._names), texts, size):
+            if isinstance(found, Died):
+                self._warn(str(found), f"scoring {part[0]!r} {found}; counted as nan (this is said once)")
+                yield [[(math.nan, "")] for _ in self._end]
+            else:
+                yield found
 
     # -- step rules, for the tokens as they are ---------------------------------------------------------------------
 
@@ -282,7 +275,3 @@ def _load(spec: str, names: tuple[str, ...]) -> None:
 def _work(spec: str, names: tuple[str, ...], texts: Sequence[str]) -> Columns:
     domain, rules = _loaded(spec, names)
     return _columns(domain, rules, texts)
-
-
-def _died(future: Future[Columns]) -> bool:
-    return isinstance(future.exception(), Died)

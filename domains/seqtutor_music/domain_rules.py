@@ -20,9 +20,10 @@ _last: dict[str, tuple[tuple[str, ...], object]] = {}  # the batch seen last: ru
 
 
 def _remember(what: str, batch: tuple[str, ...], make: Callable[[], object]) -> object:
-    if what not in _last or _last[what][0] != batch:
-        _last[what] = (batch, make())
-    return _last[what][1]
+    seen = _last.get(what)
+    if seen is None or seen[0] != batch:  # another thread may put its own batch there at any time
+        seen = _last[what] = (batch, make())
+    return seen[1]
 
 
 # -- rules of melody -------------------------------------------------------------------------------------------------
