@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from random import Random
 
 from seqtutor.domain import API_VERSION, Domain, Rule, UnknownToken, UsageError
+from seqtutor.objective import Objective
 from seqtutor.vocabulary import EOS, Vocabulary
 
 
@@ -142,12 +143,11 @@ def _check_columns(domain: Domain, texts: Sequence[str], broken: _Broken) -> Non
     known = {rule.name for rule in domain.rules} | {column.name for column in domain.columns}
     for name in domain.describe:
         broken.unless(name in known, f"describe names {name!r}, which is a rule or a column")
-    for preset, weights in domain.presets.items():
-        for spec in weights:
-            try:
-                domain.rule(spec)
-            except UsageError as error:
-                broken.unless(False, f"preset {preset!r}: {error}")
+    for preset, given in domain.presets.items():
+        try:
+            Objective.from_dict(given, domain)
+        except UsageError as error:
+            broken.unless(False, f"preset {preset!r}: {error}")
 
 
 def _check_variants(domain: Domain, texts: Sequence[str], broken: _Broken) -> None:

@@ -89,6 +89,7 @@ class Rule:
 
     An *end* rule takes a batch of texts and returns one float each. A *step* rule takes a batch of token lists and
     returns one float a token. ``low`` and ``high`` bound every score; ``cost`` tells the scheduler what to cache.
+    ``rate`` is the rule's mean over human examples (over a corpus, say), where more is not simply better.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Rule:
     high: float = math.inf
     cost: Literal["fast", "slow"] = "fast"
     explain: Callable[[str], Sequence[Finding]] | None = None
+    rate: float | None = None
 
     def __call__(self, batch: Sequence[Any]) -> Sequence[Any]:
         return self.score(batch)
@@ -222,8 +224,8 @@ class Domain(ABC):
     columns: Sequence[Column] = ()
     #: the columns that a user wants to see first: names of rules or columns
     describe: Sequence[str] = ()
-    #: named objectives: rule names with weights (grows transforms with the tutor)
-    presets: Mapping[str, Mapping[str, float]] = {}
+    #: named objectives, each in the structure of an objective file; see :mod:`seqtutor.objective`
+    presets: Mapping[str, Mapping[str, Any]] = {}
     options: Sequence[Option] = ()
     corpora: Mapping[str, Corpus] = {}
     #: by lower-case file suffix, e.g. ".sdf"; CSV and JSON are the core's and work for every domain

@@ -10,19 +10,18 @@ one number and nothing else.
 from __future__ import annotations
 
 import math
-import signal
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
-from multiprocessing import get_context
 from typing import Any
 
-from seqtutor.domain import Column, Domain, Rule, SeqtutorError, Table, UsageError, nearest
+from seqtutor.domain import Column, Domain, Rule, Table, UsageError, nearest
+from seqtutor.executors import Died, Processes, scatter
 from seqtutor.plugins import load_domain
 
 #: Texts scored at once: several rules of one batch share what they compute, and progress moves batch by batch.
 BATCH = 256
+#: seconds after which a batch (and then a text) that a worker process does not finish is given up
+PATIENCE = 3600.0
 
 Batch = tuple[list[list[Any]], list[str]]
 
@@ -45,12 +44,12 @@ def column_names(domain: Domain, names: str | None = None, *, everything: bool =
     return found
 
 
-def split_names(names: str) -> list[str]:
-    """``names`` at the commas outside round, square and curly brackets, without blanks and empty parts."""
+def split_names(names: str, separator: str = ",") -> list[str]:
+    """``names`` at the ``separator`` outside round, square and curly brackets, without blanks and empty parts."""
     parts, depth = [""], 0
     for letter in names:
         depth += (letter in "([{") - (letter in ")]}")
-        if letter == "," and depth <= 0:
+        if letter == separator and depth <= 0:
             parts.append("")
         else:
             parts[-1] += letter
@@ -63,20 +62,19 @@ def score_table(domain: Domain, spec: str, texts: Sequence[str], columns: Sequen
 
     The table's columns are ``domain.text_column``, then ``columns``, then ``error`` if any row has one. ``spec`` is the
     name or path that ``domain`` was loaded by: each of ``workers`` > 1 processes loads it again. The number of them
-    changes no result; a script that asks for more than one does so under ``if __name__ == "__main__":``. A step rule's
-    number is the sum over the tokens. ``progress`` is told how many texts are done.
+    changes no result; a text that kills its process is one with an error. A step rule's number is the sum over the
+    tokens. ``progress`` is told how many texts are done.
 
-    Raises :class:`UsageError` for an unknown column and :class:`SeqtutorError` when a worker process dies.
+    Raises :class:`UsageError` for an unknown column.
     """
     for name in columns:
         _resolve(domain, name)
     texts = list(texts)
-    batches = [texts[i:i + BATCH] for i in range(0, len(texts), BATCH)]
     values: list[list[Any]] = [[] for _ in columns]
     errors: list[str] = []
-    workers = min(workers, len(batches))
-    results = _in_processes(spec, batches, columns, workers) if workers > 1 else \
-        (_score(domain, batch, columns) for batch in batches)
+    workers = min(workers, math.ceil(len(texts) / BATCH))
+    results = _in_processes(domain, spec, texts, columns, workers) if workers > 1 else \
+        (_score(domain, texts[i:i + BATCH], columns) for i in range(0, len(texts), BATCH))
     for rows, wrong in results:
         for column, more in zip(values, rows, strict=True):
             column += more
@@ -93,38 +91,52 @@ def _score(domain: Domain, texts: Sequence[str], columns: Sequence[str]) -> Batc
     """The values of each column, and an error ("" for none) a text."""
     errors = ["" if domain.valid(text) else domain.why_invalid(text) or "not valid" for text in texts]
     valid = [i for i, error in enumerate(errors) if not error]
-    table: list[list[Any]] = []
-    for name in columns:
-        asked = _resolve(domain, name)
-        column: list[Any] = [math.nan if isinstance(asked, Rule) else ""] * len(texts)
-        for i, (value, error) in zip(valid, _values(domain, asked, [texts[i] for i in valid]), strict=True):
+    table = _nothing(domain, columns, len(texts))
+    for name, column in zip(columns, table, strict=True):
+        found = values_of(domain, _resolve(domain, name), [texts[i] for i in valid])
+        for i, (value, error) in zip(valid, found, strict=True):
             column[i] = column[i] if error else value
             errors[i] = errors[i] or error
-        table.append(column)
     return table, errors
 
 
-def _values(domain: Domain, asked: Rule | Column, texts: Sequence[str]) -> list[tuple[Any, str]]:
+def _nothing(domain: Domain, columns: Sequence[str], n: int) -> list[list[Any]]:
+    """The ``columns`` of n texts before anything is known: nan for a rule, "" for a column of text."""
+    return [[math.nan if isinstance(_resolve(domain, name), Rule) else ""] * n for name in columns]
+
+
+def values_of(domain: Domain, asked: Rule | Column, texts: Sequence[str]) -> list[tuple[Any, str]]:
     """A value and an error ("" for none) a text. Where a batch fails, its texts are tried one by one."""
+    return one_by_one(partial(_batch_values, domain, asked), asked.name, texts)
+
+
+def one_by_one(score: Callable[[Sequence[Any]], Sequence[Any]], name: str, batch: Sequence[Any]) \
+        -> list[tuple[Any, str]]:
+    """A value and an error ("" for none) for each of ``batch``. Where ``score`` fails on it, its items are tried one by
+    one; the value of one that fails is None."""
     try:
-        return [(value, "") for value in _batch_values(domain, asked, texts)]
-    except Exception as error:  # a plugin's rule may fail in any way; that is no reason to lose the other numbers
-        if len(texts) == 1:
-            return [(None, f"{asked.name}: {type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": "))]
-    return [pair for text in texts for pair in _values(domain, asked, [text])]
+        values = score(batch)
+        if len(values) != len(batch):
+            raise ValueError(f"gave {len(values)} values for {len(batch)} texts")
+        return [(value, "") for value in values]
+    except (Exception, SystemExit) as error:  # a rule may fail in any way; that is no reason to lose other numbers
+        if len(batch) == 1:
+            return [(None, f"{name}: {type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": "))]
+    return [pair for item in batch for pair in one_by_one(score, name, [item])]
 
 
 def _batch_values(domain: Domain, asked: Rule | Column, texts: Sequence[str]) -> list[Any]:
-    values: list[Any]
     if isinstance(asked, Column):
-        values = list(asked.values(texts))
-    elif asked.when == "step":
-        values = [float(sum(row)) for row in asked([domain.split(text) for text in texts])]
-    else:
-        values = [float(value) for value in asked(texts)]
-    if len(values) != len(texts):
-        raise ValueError(f"gave {len(values)} values for {len(texts)} texts")
-    return values
+        return list(asked.values(texts))
+    if asked.when == "step":
+        return [float(sum(map(_number, row))) for row in asked([domain.split(text) for text in texts])]
+    return [_number(value) for value in asked(texts)]
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str | bytes):  # float("1") would take it
+        raise TypeError(f"gave the text {value!r} where a number belongs")
+    return float(value)
 
 
 def _resolve(domain: Domain, name: str) -> Rule | Column:
@@ -143,17 +155,12 @@ def _known(domain: Domain) -> list[str]:
 
 # -- worker processes -----------------------------------------------------------------------------------------------
 
-def _in_processes(spec: str, batches: Sequence[list[str]], columns: Sequence[str], workers: int) -> Iterable[Batch]:
-    """The results of :func:`_score` in the order of ``batches``, computed by ``workers`` fresh processes."""
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=signal.signal,
-                               initargs=(signal.SIGINT, signal.SIG_IGN))  # Ctrl-C is the parent's to handle
-    try:
-        yield from pool.map(partial(_work, spec, columns), batches)
-    except BrokenProcessPool:
-        raise SeqtutorError(f"one of the {workers} scoring processes died (killed, or out of memory); "
-                            "try again with fewer --workers") from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+def _in_processes(domain: Domain, spec: str, texts: Sequence[str], columns: Sequence[str], workers: int) \
+        -> Iterator[Batch]:
+    """The results of :func:`_score` in order, computed by ``workers`` fresh processes."""
+    with Processes(workers, PATIENCE, load_domain, spec) as executor:
+        for part, found in scatter(executor, partial(_work, spec, columns), texts, BATCH):
+            yield (_nothing(domain, columns, 1), [f"scoring {part[0]!r} {found}"]) if isinstance(found, Died) else found
 
 
 _domain = cache(load_domain)

@@ -56,7 +56,7 @@ class Letters(Domain):
     families = (RuleFamily("count", "how often", "letter", lambda letter: Rule(
         f"count({letter})", "how often", score=lambda batch: [float(text.count(letter)) for text in batch])),)
     describe: Sequence[str] = ("length", "upper")
-    presets: Mapping[str, Mapping[str, float]] = {"short": {"length": -1.0, "count(a)": 1.0}}
+    presets: Mapping[str, Mapping[str, Any]] = {"short": {"terms": ["length:minimise", {"rule": "count(a)"}]}}
     exporters: Mapping[str, Exporter] = {".abc": lambda table, path: None}
 
     def split(self, text: str) -> list[str]:
@@ -128,8 +128,9 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "column": ({"columns": (Column("upper", "x", lambda texts: [len(t) for t in texts]),)},  # type: ignore[misc]
                "column 'upper': one string a text"),
     "describe": ({"describe": ("lenght",)}, "describe names 'lenght'"),
-    "preset": ({"presets": {"short": {"lenght": 1.0}}},
+    "preset": ({"presets": {"short": {"terms": ["lenght"]}}},
                "preset 'short': unknown rule of letters 'lenght'; did you mean 'length'?"),
+    "preset's keys": ({"presets": {"short": {"length": -1.0}}}, "preset 'short': unknown key of an objective 'length'"),
     "variants differ": ({"variants": lambda self, text, n, rng: [text + "a"]}, "is the same thing"),
     "variants too many": ({"variants": lambda self, text, n, rng: [text] * (n + 1)},
                           "variants: no more than asked for"),

@@ -35,6 +35,25 @@ class Molecules(Domain):
                metavar="NAMES"),
     )
 
+    presets: Mapping[str, Mapping[str, Any]] = {
+        "drug-like": {"about": "drug-likeness (QED)", "terms": ["qed"]},
+        # A hard bound: two thirds of the prior's molecules keep it, so the reward is not sparse, and every molecule at
+        # the optimum does. A sigmoid on SA would trade QED for ease of synthesis that nobody asked for.
+        "synthesizable": {"about": "drug-likeness (QED) of molecules with a synthetic accessibility of 3 or less",
+                          "terms": ["qed"], "constraints": ["sa <= 3"]},
+        # Jaques et al. 2017, as their research code has it: 600 + 10·M for a valid end, M = −2·SA + 3·logP − 5·(atoms
+        # beyond six in the largest ring) + 50·QED; −200 below 19 characters, −25 below 27.08; c = 1/.35, γ = .95.
+        # Here an invalid text costs 600 instead, which is the same up to a constant. Left out: ±5 and M for every
+        # prefix that is valid or not, and −150 for each C after eleven others; invalid texts have no length penalty.
+        "sequence-tutor": {
+            "about": "the molecule reward of Sequence Tutor, given at the end",
+            "terms": [{"rule": "sa", "weight": -20}, {"rule": "logp", "weight": 30},
+                      {"rule": "ring_excess", "weight": -50}, {"rule": "qed", "weight": 500},
+                      {"rule": "smiles_length", "weight": -175, "transform": {"type": "step", "high": 18}},
+                      {"rule": "smiles_length", "weight": -25, "transform": {"type": "step", "high": 27}}],
+            "aggregate": "sum", "invalid": -600, "beta": 1 / 0.35, "gamma": 0.95},
+    }
+
     @cached_property
     def rules(self) -> Sequence[Rule]:  # type: ignore[override]
         from seqtutor_molecules.rules import RULES
@@ -64,8 +83,9 @@ class Molecules(Domain):
         return tokens.split(text)
 
     def canonical(self, text: str) -> str | None:
-        from seqtutor_molecules.standard import canonical
-        return canonical(text)
+        from seqtutor_molecules.descriptors import molecule
+        m = molecule(text)  # remembered: rules that then judge a text which is canonical already need not parse it
+        return None if m is None else m.canonical
 
     def why_invalid(self, text: str) -> str:
         from seqtutor_molecules.reasons import why_invalid

@@ -35,6 +35,11 @@ class Molecule:
         self.mol = mol
 
     @cached_property
+    def canonical(self) -> str:
+        """RDKit's canonical SMILES, stereo kept."""
+        return str(Chem.MolToSmiles(self.mol))
+
+    @cached_property
     def counts(self) -> shortcuts.Counts | None:
         """Atoms of each element where the exact shortcuts hold (:func:`shortcuts.ordinary`), otherwise None."""
         return shortcuts.ordinary(self.smiles, self.mol)

@@ -84,6 +84,9 @@ RULES: Sequence[Rule] = (
     _rule("charge", "formal charge in elementary charges", lambda m: Chem.GetFormalCharge(m.mol), -math.inf, math.inf),
     _rule("lipinski", "violations of the rule of five, 0 to 4: weight over 500 g/mol, logP over 5, more than 5 N–H and "
           "O–H, more than 10 N and O (Lipinski et al. 1997)", _lipinski, 0, 4),
+    _rule("ring_excess", "atoms beyond six in the largest ring, 0 for none (Sequence Tutor's ring penalty)",
+          lambda m: max(0, max(map(len, m.rings), default=0) - 6), 0, math.inf),
+    _rule("smiles_length", "characters of the SMILES", lambda m: len(m.smiles), 1, math.inf),
     _catalogue_rule("pains", "PAINS alerts, frequent hitters in assays (Baell & Holloway 2010)"),
     _catalogue_rule("brenk", "BRENK alerts, reactive, toxic or unstable groups (Brenk et al. 2008)"),
 )

@@ -35,10 +35,7 @@ class MusicDomain(Domain):
         Column("bars", "whole bars", lambda texts: [str(tokens.split(text).count(tokens.BAR)) for text in texts]),
     )
     describe = ("meter", "mode", "bars", "quality")
-    presets: Mapping[str, Mapping[str, float]] = {
-        "sequence-tutor": {rule.name: 1.0 for rule in domain_rules.domain_rules()[:9]},
-        "melody": {"quality": 1.0},
-    }
+    presets = domain_rules.PRESETS
     options = request.OPTIONS
     corpora: Mapping[str, Corpus] = {"old-prints": corpus.OLD_PRINTS}
 

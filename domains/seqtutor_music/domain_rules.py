@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,9 +20,10 @@ _last: dict[str, tuple[tuple[str, ...], object]] = {}  # the batch seen last: ru
 
 
 def _remember(what: str, batch: tuple[str, ...], make: Callable[[], object]) -> object:
-    if what not in _last or _last[what][0] != batch:
-        _last[what] = (batch, make())
-    return _last[what][1]
+    seen = _last.get(what)
+    if seen is None or seen[0] != batch:  # another thread may put its own batch there at any time
+        seen = _last[what] = (batch, make())
+    return seen[1]
 
 
 # -- rules of melody -------------------------------------------------------------------------------------------------
@@ -168,9 +169,32 @@ def domain_rules() -> tuple[Rule, ...]:
                  for name, function in sequence_tutor.RULES.items())
     whole = Rule("quality", "all rules of melody together, weighted by severity, 1 for as good as people", _quality,
                  low=0.0, high=1.0, explain=lambda text: [f for r in rules.RULES for f in end_explain(r)(text)])
-    others = (Rule(rule.name, rule.about, end_score(rule), low=0.0, high=1.0, explain=end_explain(rule))
-              for rule in rules.RULES)
+    rates = rules.human_rates()
+    others = (Rule(rule.name, rule.about, end_score(rule), low=0.0, high=1.0, explain=end_explain(rule),
+                   rate=rates[rule.name].mean if rule.name in rates else None) for rule in rules.RULES)
     return (*nine, whole, *others)
 
 
 TARGET = RuleFamily("target", "nearness to the human rate of a rule of melody", "rule", target)
+
+
+def human_targets() -> list[str]:
+    """Rules of melody whose human rate is a target: they have a say in at least half of the corpus, and people break
+    them at least in one chance of fifty. Where people all but always keep a rule the prior does so too, and a
+    multiplier for the rest would be fitted to a handful of tunes."""
+    rates = rules.human_rates()
+    most = max((rate.tunes for rate in rates.values()), default=0)
+    return [name for name, rate in rates.items() if rate.tunes >= most / 2 and 0.02 < rate.mean < 0.98]
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "sequence-tutor": {
+        "about": "the nine rules of Sequence Tutor as published: plain sum, c = .5, γ = .5",
+        "terms": [{"rule": PREFIX + name} for name in sequence_tutor.RULES],
+        "aggregate": "sum", "beta": 0.5, "gamma": 0.5},
+    # Rates of many melodies, not the distance of each one: a rule with one chance a melody (one-climax) is 0 or 1, and
+    # the least distance from .27 would be had by breaking it always.
+    "human": {"about": "as often as people do, for each rule of melody that has a right amount",
+              "terms": [{"rule": name, "target": "human"} for name in human_targets()]},
+    "melody": {"about": "all rules of melody together", "terms": [{"rule": "quality"}]},
+}
