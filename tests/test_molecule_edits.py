@@ -89,8 +89,11 @@ def test_earlier_parents_are_taken_more_often(monkeypatch: pytest.MonkeyPatch) -
     DOMAIN.edits(PARENTS[:100], 400, Random(0))
     counts = [drawn[text] for text in PARENTS[:100]]
     assert counts[0] > counts[9] > counts[99] > 0
-    # 1/(RANK·n + k) with n = 100: the first two are drawn as 2 to 1 (meetings with oneself are not crossed)
+    # 1/(1 + k) with n = 100: the first two are drawn as 2 to 1 (meetings with oneself are not crossed)
     assert counts[0] / counts[1] == pytest.approx(2, rel=0.25)
+    drawn.clear()
+    DOMAIN.edits(PARENTS[:2], 20, Random(0))
+    assert drawn.total() > 2 * 20  # two parents meet about as often as one is taken twice and mutated
 
 
 @pytest.mark.parametrize(("mutation", "text", "expected"), [

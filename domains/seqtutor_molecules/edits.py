@@ -16,7 +16,8 @@ from rdkit import Chem, rdBase
 
 from seqtutor_molecules.standard import parse, standard_form, standardise
 
-#: Parent number k (from 0) of n is drawn ∝ 1 / (RANK·n + k) (Tripp & Hernández-Lobato 2023, arXiv 2310.09267).
+#: Parent number k (from 0) of n is drawn ∝ 1 / (max(1, RANK·n) + k) (Tripp, Daxberger & Hernández-Lobato 2020, NeurIPS,
+#: without the maximum, which keeps the first of a few from being nearly the only one).
 RANK = 0.01
 #: Share of the offspring with one parent only, and how often a child of two is mutated as well.
 MUTANTS, MUTATED = 0.1, 0.01
@@ -49,10 +50,10 @@ class _Graph:
 def edits(texts: Sequence[str], n: int, rng: Random) -> list[str]:
     """Up to ``n`` different molecules in standard form, none in ``texts``; each joins parts of two of the ``texts`` or
     changes one of them. Earlier texts count as better and are taken more often; what is no molecule, or cannot be
-    brought into the prior's alphabet, is passed over. Some 500 a second."""
+    brought into the prior's alphabet, is passed over. Hundreds a second on one core."""
     parents = list({graph.text: graph for text in texts if (graph := _graph(text)) is not None}.values())
     known, found = {*texts, *(parent.text for parent in parents)}, list[str]()
-    weights = list(accumulate(1 / (RANK * len(parents) + k) for k in range(len(parents))))
+    weights = list(accumulate(1 / (max(1.0, RANK * len(parents)) + k) for k in range(len(parents))))
     with rdBase.BlockLogs():
         for _ in range(TRIES * n if parents else 0):
             if len(found) == n:
