@@ -41,6 +41,8 @@ def check_domain(domain: Domain, texts: Sequence[str], invalid: Sequence[str] = 
         _check_columns(domain, texts, broken)
     with broken.unless_raised("variants"):
         _check_variants(domain, texts, broken)
+    with broken.unless_raised("edits"):
+        _check_edits(domain, texts, broken)
     with broken.unless_raised("accepts"):
         broken.unless(len(domain.accepts(texts)) == len(texts), "accepts: one answer a text")
         broken.unless(all(domain.accepts(texts)), "accepts: without options nothing is refused")
@@ -163,6 +165,18 @@ def _check_variants(domain: Domain, texts: Sequence[str], broken: _Broken) -> No
             broken.unless(domain.canonical(variant) == domain.canonical(standard),
                           f"variant {variant!r} is the same thing")
             broken.unless(set(domain.split(variant)) <= tokens, f"variant {variant!r} stays in tokens")
+
+
+def _check_edits(domain: Domain, texts: Sequence[str], broken: _Broken) -> None:
+    parents = [standard for text in texts if (standard := domain.standardise(text)) is not None]
+    broken.unless(len(domain.edits([], 4, Random(0))) == 0, "edits: none without parents")
+    found = domain.edits(parents, 4, Random(0))
+    broken.unless(len(found) <= 4, "edits: no more than asked for")
+    broken.unless(found == domain.edits(parents, 4, Random(0)), "edits: the same from the same rng")
+    broken.unless(len({*found, *parents}) == len(found) + len(set(parents)), "edits: each is new")
+    for text in found:
+        broken.unless(domain.valid(text) and domain.canonical(text) == text, f"edit {text!r} is valid and canonical")
+        broken.unless(set(domain.split(text)) <= set(domain.tokens), f"edit {text!r} stays in tokens")
 
 
 def _check_grammar(domain: Domain, broken: _Broken) -> None:

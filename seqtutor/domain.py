@@ -303,7 +303,8 @@ class Domain(ABC):
         return []
 
     def edits(self, texts: Sequence[str], n: int, rng: Random) -> list[str]:
-        """Up to ``n`` neighbours of the good sequences ``texts``."""
+        """Up to ``n`` different neighbours of the good sequences ``texts`` (best first): valid, canonical, written in
+        ``tokens`` and none of the ``texts`` themselves; the same from the same ``rng``."""
         return []
 
     def read_file(self, path: Path, column: str | None = None) -> Iterator[str]:

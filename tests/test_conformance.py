@@ -71,6 +71,10 @@ class Letters(Domain):
     def variants(self, text: str, n: int, rng: Random) -> list[str]:
         return ["".join(rng.sample(text, len(text))) for _ in range(n)]
 
+    def edits(self, texts: Sequence[str], n: int, rng: Random) -> list[str]:
+        longer = dict.fromkeys("".join(sorted(text + rng.choice("abc"))) for text in texts)
+        return [text for text in longer if text not in texts][:n]
+
     def grammar(self, vocabulary: Sequence[str], **options: Any) -> Grammar | None:
         table = np.full((3, len(vocabulary)), -1, np.int32)
         table[0, 3:] = 1
@@ -140,6 +144,19 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
                           "variants": lambda self, text, n, rng: ["abcd"]}, "variant 'abcd' stays in tokens"),
     "given": ({"given": lambda self, tokens: len(tokens) + 1}, "given: a number of leading tokens"),
     "diversity": ({"diversity": lambda self, texts: 1.5}, "diversity: None, or from 0 to 1"),
+    "edits too many": ({"edits": lambda self, texts, n, rng: ["a", "b", "aa", "bb", "cc"] if texts else []},
+                       "edits: no more than asked for"),
+    "edits by chance": ({"edits": lambda self, texts, n, rng: [["a"], ["b"]][next(CALLS) % 2] if texts else []},
+                        "edits: the same from the same rng"),
+    "edits of nothing": ({"edits": lambda self, texts, n, rng: ["a"]}, "edits: none without parents"),
+    "edits that are old": ({"edits": lambda self, texts, n, rng: texts[:1]}, "edits: each is new"),
+    "edits twice": ({"edits": lambda self, texts, n, rng: ["a", "a"] if texts else []}, "edits: each is new"),
+    "edits invalid": ({"edits": lambda self, texts, n, rng: ["x"] if texts else []},
+                      "edit 'x' is valid and canonical"),
+    "edits not canonical": ({"edits": lambda self, texts, n, rng: ["cab"] if texts else []},
+                            "edit 'cab' is valid and canonical"),
+    "edits outside": ({"canonical": lambda self, t: "".join(sorted(t)) if t and set(t) <= set("abcd") else None,
+                       "edits": lambda self, texts, n, rng: ["ad"] if texts else []}, "edit 'ad' stays in tokens"),
     "accepts": ({"accepts": lambda self, texts, **options: [False] * len(texts)}, "without options nothing is refused"),
     "grammar width": (table([1, 1], [1, 1]), "grammar: one column a token id"),
     "grammar state": (table([-1, -1, -1, 7, 7, 7]), "grammar: every state exists"),

@@ -125,6 +125,10 @@ class Molecules(Domain):
         from seqtutor_molecules.variants import variants
         return variants(text, n, rng)
 
+    def edits(self, texts: Sequence[str], n: int, rng: Random) -> list[str]:
+        from seqtutor_molecules.edits import edits
+        return edits(texts, n, rng)
+
     def read_file(self, path: Path, column: str | None = None) -> Iterator[str]:
         from seqtutor_molecules.files import read_texts
         return read_texts(path, column)

@@ -114,10 +114,18 @@ def similarity(smiles: str) -> Rule:
                  lambda m: DataStructs.TanimotoSimilarity(fingerprint, m.fingerprint), 0, 1)
 
 
+def pmo(task: str) -> Rule:
+    """The oracle of a task of Practical Molecular Optimization, 0 to 1. Raises :class:`UsageError`, with the nearest
+    name, for one that is not there."""
+    from seqtutor_molecules.pmo import oracle
+    return _rule(f"pmo({task})", f"the oracle {task} of Practical Molecular Optimization, 0 to 1", oracle(task), 0, 1)
+
+
 FAMILIES: Sequence[RuleFamily] = (
     RuleFamily("match", "1 if the molecule contains the pattern, otherwise 0", "SMARTS", match),
     RuleFamily("similarity", "Tanimoto similarity to a molecule, 0 to 1 (Morgan, radius 2, 2048 bits)", "SMILES",
                similarity),
+    RuleFamily("pmo", "an oracle of Practical Molecular Optimization, 0 to 1 (Gao et al. 2022)", "TASK", pmo),
 )
 
 

@@ -34,13 +34,16 @@ def _uncharger() -> rdMolStandardize.Uncharger:
 
 
 def standardise(smiles: str) -> str | None:
-    """Largest fragment, uncharged, without stereo or isotopes, canonical; None unless it then fits the prior's
-    alphabet and is at most 70 tokens long (0.4 ms a molecule)."""
+    """:func:`standard_form` of what ``smiles`` stands for, or None (0.4 ms a molecule)."""
     mol = parse(smiles)
-    if mol is None:
-        return None
+    return None if mol is None else standard_form(mol)
+
+
+def standard_form(mol: Chem.Mol) -> str | None:
+    """Largest fragment of a sanitised molecule, uncharged, without stereo or isotopes, as canonical SMILES; None unless
+    it then fits the prior's alphabet and is at most 70 tokens long."""
     with rdBase.BlockLogs():
-        if "." in smiles:
+        if len(Chem.GetMolFrags(mol)) > 1:
             fragments = Chem.GetMolFrags(mol, asMols=True)
             mol = max(fragments, key=lambda m: (m.GetNumHeavyAtoms(), Chem.MolToSmiles(m)))
         if any(atom.GetFormalCharge() for atom in mol.GetAtoms()):
