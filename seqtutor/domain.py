@@ -213,6 +213,8 @@ class Domain(ABC):
     examples: Sequence[str] = ()
     #: what a text of this domain is called at the head of its column
     text_column: str = "text"
+    #: what several of them are called; by default the domain's name
+    plural: str = ""
     #: every token that a prior of this domain knows unless its corpus says otherwise
     tokens: Sequence[str]
     rules: Sequence[Rule] = ()

@@ -153,7 +153,8 @@ def test_every_format_brings_every_metre_and_mode_back(meter: str, mode: str) ->
                                    (".musicxml", musicxml.musicxml_text(a).encode(), None)):
         (imported,) = parse(content, suffix, track=track)
         assert line(imported.melody) == line(m)
-        assert (imported.melody.meter, imported.melody.key, imported.melody.tempo) == (m.meter, m.key, pytest.approx(96))
+        back = imported.melody
+        assert (back.meter, back.key, back.tempo) == (m.meter, m.key, pytest.approx(96))
 
 
 @pytest.mark.filterwarnings("ignore")

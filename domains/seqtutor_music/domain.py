@@ -25,6 +25,7 @@ class MusicDomain(Domain):
         "seqtutor generate music --recipe tunes/recipe.json -o again/",
     )
     text_column = "melody"
+    plural = "melodies"
     tokens = tokens.TOKENS
     rules = domain_rules.domain_rules()
     families = (domain_rules.TARGET,)
