@@ -103,6 +103,22 @@ def test_rule_broken_and_kept(name: str) -> None:
         assert 0 <= finding.start < finding.end <= broken.length
 
 
+def test_a_last_note_struck_again_does_not_hide_the_cadence() -> None:
+    for end, kept in (("D4 C4", True), ("D4 C4 C4", True), ("B3 C4 C4 C4:4", True), ("F4 C4 C4 C4", False)):
+        melody = tune("C4 E4 F4 " + end)
+        assert rules.find("full-cadence")(melody) == kept
+        assert rules.find("ends-by-step")(melody) == kept
+    assert math.isnan(rules.find("full-cadence")(tune("C4 C4 C4")))
+    (finding,) = (f for f in rules.findings(tune("C4 E4 F4 C4 C4")) if f.rule == "full-cadence")
+    assert "(F4–C4)" in finding.words
+
+
+def test_a_final_tonic_is_foreign_to_no_harmony() -> None:
+    rule = rules.find("accents-in-harmony")
+    assert rule(tune("C4:16 G4:8 D4:4 B3:4 E4:8 D4:8", "D dorian")) == 1
+    assert rule(tune("C4:16 G4:8 D4:4 B3:4 E4:8 D4:8 ", "G")) < 1
+
+
 def test_originality(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     pitches = rng.integers(60, 72, 40).tolist()
