@@ -168,6 +168,19 @@ def test_target_is_nearness_to_the_human_rate() -> None:
         DOMAIN.rule("target(ends-on-tonik)")
 
 
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_every_rule_can_be_a_target(name: str) -> None:
+    texts = [tokens.write(tune(*case)) for case in CASES[name]]
+    rate, rule = rules.human_rates()[name].mean, DOMAIN.rule(name)
+    for near, value in zip(DOMAIN.rule(f"target({name})")(texts), rule(texts), strict=True):
+        assert near == pytest.approx(1 - abs(value - rate), nan_ok=True)
+
+
+def test_a_rule_without_a_human_rate_is_no_target() -> None:
+    with pytest.raises(UsageError, match="originality has no human rate"):
+        DOMAIN.rule("target(originality)")
+
+
 def test_findings_of_a_stream_point_at_its_tokens() -> None:
     melody = tune("C4:4 F#4:4 E4:4 D4:4 B3:8 C4:8", meter="4/4")
     text = tokens.write(melody)
