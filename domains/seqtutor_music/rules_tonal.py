@@ -54,7 +54,8 @@ def _triad_of_bar(t: NoteTable) -> Bools:
     inside = np.ones(len(t), bool)
     told = t.bar_index >= 0
     inside[told] = TRIADS[t.harmony[t.bar_index[told]], t.degree[told] - 1] & (t.degree[told] > 0)
-    return inside | (t.last & (t.rel == 0))
+    inside[t.last & (t.rel == 0)] = True
+    return inside
 
 
 def _accented(t: NoteTable) -> Check:
