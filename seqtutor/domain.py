@@ -217,6 +217,8 @@ class Domain(ABC):
     text_column: str = "text"
     #: tokens after which a sample of no particular form is cut off
     max_length: int = 128
+    #: what several of them are called; by default the domain's name
+    plural: str = ""
     #: every token that a prior of this domain knows unless its corpus says otherwise
     tokens: Sequence[str]
     rules: Sequence[Rule] = ()

@@ -136,6 +136,10 @@ def test_every_format(model: Path, tmp_path: Path) -> None:
     assert sorted(p.suffix for p in (tmp_path / "all").iterdir()) == sorted(
         [".mid", ".musicxml", ".abc", ".wav", ".ogg", ".png", ".svg", ".html", ".json"])
     assert all(path.stat().st_size > 100 for path in (tmp_path / "all").iterdir())
+    again = generate(model, "--recipe", tmp_path / "all" / "recipe.json", "-o", tmp_path / "again")
+    assert again.exit_code == 0, again.exception
+    for path in (tmp_path / "all").iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
     page = (tmp_path / "all" / "index.html").read_text()
     assert "C-major_4-4_120bpm_seed1_01.mid" in page
     assert "chords" in page
@@ -173,6 +177,16 @@ def test_chords_and_program_in_the_midi(model: Path, tmp_path: Path) -> None:
     assert [track.name for track in file.tracks][1:] == ["Melody", "Chords"]
     assert next(m.program for m in file.tracks[1] if m.type == "program_change") == 40
     assert next(mido.tempo2bpm(m.tempo) for m in file.tracks[0] if m.type == "set_tempo") == pytest.approx(77, abs=.01)
+
+
+@pytest.mark.parametrize(("program", "key", "shift"), [
+    ("piano", "C", 0), ("flute", "C", 12), ("73", "E minor", 7), ("cello", "G", -17), ("contrabass", "D dorian", -24)])
+def test_an_instrument_plays_in_its_octave(program: str, key: str, shift: int) -> None:
+    request = understand({"program": program, "key": key}, 0)
+    assert request.shift == shift
+    assert understand({**request.recipe(), "format": None}, 0).shift == shift
+    ranged = understand({"program": program, "key": key, "range": "C4-B5"}, 0)
+    assert (ranged.low + ranged.shift, ranged.high + ranged.shift) == (60, 83)
 
 
 @pytest.mark.parametrize(("line", "words"), [

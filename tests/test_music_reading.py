@@ -246,6 +246,20 @@ def fuzz(count: int, seed: int) -> float:
     return slowest
 
 
+@pytest.mark.parametrize("suffix", [".mid", ".abc", ".musicxml", ".mxl"])
+def test_random_bytes_are_refused_in_one_line_or_read(suffix: str) -> None:
+    rng = Random(3)
+    heads = {".mid": b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk\0\0\1\0", ".abc": b"X:1\nK:C\n", ".mxl": b"PK\3\4"}
+    for i in range(200):
+        data = (heads.get(suffix, b"<score-partwise>") if i % 2 else b"") + rng.randbytes(rng.randrange(400))
+        said = ""
+        try:
+            parse(data, suffix, "random")
+        except SeqtutorError as error:
+            said = str(error)
+        assert "\n" not in said
+
+
 def test_damaged_files_never_crash() -> None:
     assert fuzz(200, 1) < 5
 

@@ -103,6 +103,22 @@ def test_rule_broken_and_kept(name: str) -> None:
         assert 0 <= finding.start < finding.end <= broken.length
 
 
+def test_a_last_note_struck_again_does_not_hide_the_cadence() -> None:
+    for end, kept in (("D4 C4", True), ("D4 C4 C4", True), ("B3 C4 C4 C4:4", True), ("F4 C4 C4 C4", False)):
+        melody = tune("C4 E4 F4 " + end)
+        assert rules.find("full-cadence")(melody) == kept
+        assert rules.find("ends-by-step")(melody) == kept
+    assert math.isnan(rules.find("full-cadence")(tune("C4 C4 C4")))
+    (finding,) = (f for f in rules.findings(tune("C4 E4 F4 C4 C4")) if f.rule == "full-cadence")
+    assert "(F4–C4)" in finding.words
+
+
+def test_a_final_tonic_is_foreign_to_no_harmony() -> None:
+    rule = rules.find("accents-in-harmony")
+    assert rule(tune("C4:16 G4:8 D4:4 B3:4 E4:8 D4:8", "D dorian")) == 1
+    assert rule(tune("C4:16 G4:8 D4:4 B3:4 E4:8 D4:8 ", "G")) < 1
+
+
 def test_originality(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     pitches = rng.integers(60, 72, 40).tolist()
@@ -150,6 +166,19 @@ def test_target_is_nearness_to_the_human_rate() -> None:
     assert DOMAIN.rule("ends-on-tonic")([text])[0] == 1
     with pytest.raises(UsageError, match="ends-on-tonic"):
         DOMAIN.rule("target(ends-on-tonik)")
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_every_rule_can_be_a_target(name: str) -> None:
+    texts = [tokens.write(tune(*case)) for case in CASES[name]]
+    rate, rule = rules.human_rates()[name].mean, DOMAIN.rule(name)
+    for near, value in zip(DOMAIN.rule(f"target({name})")(texts), rule(texts), strict=True):
+        assert near == pytest.approx(1 - abs(value - rate), nan_ok=True)
+
+
+def test_a_rule_without_a_human_rate_is_no_target() -> None:
+    with pytest.raises(UsageError, match="originality has no human rate"):
+        DOMAIN.rule("target(originality)")
 
 
 def test_findings_of_a_stream_point_at_its_tokens() -> None:

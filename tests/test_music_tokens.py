@@ -11,7 +11,6 @@ from seqtutor.domain import UnknownToken, UsageError
 from seqtutor.vocabulary import EOS, SPECIALS
 from seqtutor_music import DOMAIN, grammar, tokens
 from seqtutor_music.corpus import recast
-from seqtutor_music.edits import edits
 from seqtutor_music.families import families
 from seqtutor_music.grammar import Form
 from seqtutor_music.keys import MODES, Key, key_of, parse_key, parse_pitch, pitch_name, white_key
@@ -192,13 +191,3 @@ def test_families_are_transitive_and_do_not_mind_transposition() -> None:
     middle = [p + 5 for p in a[:20]] + b[:20]
     assert families([a, c, middle, b]) == [0, 1, 0, 0]
     assert DOMAIN.split_keys([]) == []
-
-
-def test_edits_stay_in_the_grammar() -> None:
-    from random import Random
-
-    texts = [walk(Form("4/4", "ionian", 4, 0), seed) for seed in range(4)]
-    found = edits(texts, 20, Random(0))
-    assert len(found) > 10
-    assert all(DOMAIN.valid(text) and text not in texts for text in found)
-    assert found == edits(texts, 20, Random(0))

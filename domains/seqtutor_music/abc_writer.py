@@ -43,8 +43,11 @@ def _tune(arrangement: Arrangement, number: int) -> str:
 
 
 def _bar(pieces: list[Piece], melody: Melody, symbols: dict[int, str]) -> str:
+    """One bar. Accidentals are said again within it, since verovio does not carry them, and in locrian all are said,
+    since music21 takes it for major."""
     carried: dict[str, int] = {}
     usual = signature(melody.key)
+    all_said = melody.key.mode == "locrian"
     words: list[str] = []
     for i, piece in enumerate(pieces):
         gap = " " if i and melody.position(piece.start) % melody.meter.beat_steps == 0 else ""
@@ -54,10 +57,12 @@ def _bar(pieces: list[Piece], melody: Melody, symbols: dict[int, str]) -> str:
             words.append(f"{gap}{symbol}z{length}")
             continue
         letter, alteration, octave = melody.key.spell(piece.pitch)
-        sign = ""
+        signed = usual.get(letter, 0)
+        said = signed != alteration or carried.get(letter, signed) != alteration
         first_of_bar = i == 0 and piece.continues  # a tied note keeps its accidental
-        if carried.get(letter, usual.get(letter, 0)) != alteration and not first_of_bar:
-            sign, carried[letter] = _SIGNS[alteration], alteration
+        sign = _SIGNS[alteration] if all_said or (said and not first_of_bar) else ""
+        if sign:
+            carried[letter] = alteration
         name = letter.lower() + "'" * (octave - 5) if octave >= 5 else letter + "," * (4 - octave)
         words.append(f"{gap}{symbol}{sign}{name}{length}{'-' if piece.tied else ''}")
     return "".join(words)

@@ -40,19 +40,25 @@ def _bar_scores(melody: Melody, bar: int) -> list[float]:
     scores, total = [p + _DIMINISHED * triad(melody.key, i)[1].endswith("dim") for i, p in enumerate(_PLAIN)], 0.0
     for note in melody.notes:
         length = min(note.end, end) - max(note.start, begin)
-        degree = melody.key.degree(note.pitch)
+        degree = 7 if _raised(melody.key, note.pitch) else melody.key.degree(note.pitch)
         if length > 0 and degree:
             weight = length * (1 + melody.meter.accent(melody.position(max(note.start, begin))))
             total += weight
-            for root in range(7):
+            for root in (DOMINANT,) if _raised(melody.key, note.pitch) else range(7):
                 scores[root] += 4 * weight * ((degree - 1 - root) % 7 in (0, 2, 4)) / melody.meter.steps / 3
     return scores if total else [s + (1.0 if i == TONIC else 0) for i, s in enumerate(scores)]
 
 
-def triad(key: Key, root: int) -> tuple[tuple[int, ...], str]:
-    """(pitches, symbol) of the diatonic triad on degree ``root`` (0…6); in minor keys the dominant is major."""
+def _raised(key: Key, pitch: int) -> bool:
+    """Whether ``pitch`` is the raised seventh of a minor key."""
+    return key.mode == "aeolian" and (pitch - key.pitch_class) % 12 == 11
+
+
+def triad(key: Key, root: int, natural: bool = False) -> tuple[tuple[int, ...], str]:
+    """(pitches, symbol) of the diatonic triad on degree ``root`` (0…6); in minor keys the dominant is major, unless
+    the ``natural`` seventh sounds with it."""
     classes = [key.scale[(root + i) % 7] for i in (0, 2, 4)]
-    if root == DOMINANT and key.mode == "aeolian":
+    if root == DOMINANT and key.mode == "aeolian" and not natural:
         classes[1] = (classes[1] + 1) % 12
     low = min(range(CENTER - 6, CENTER + 6), key=lambda p: (p % 12 != classes[0], abs(p - CENTER)))
     third, fifth = ((c - classes[0]) % 12 for c in classes[1:])
@@ -62,8 +68,10 @@ def triad(key: Key, root: int) -> tuple[tuple[int, ...], str]:
 
 def accompany(melody: Melody) -> tuple[Chord, ...]:
     """One chord for every whole bar; it is silent in the upbeat."""
-    found = []
+    found, steps = [], melody.meter.steps
     for bar, root in enumerate(fit(melody)):
-        pitches, symbol = triad(melody.key, root)
-        found.append(Chord(melody.upbeat + bar * melody.meter.steps, melody.meter.steps, pitches, symbol))
+        begin = melody.upbeat + bar * steps
+        inside = [note.pitch for note in melody.notes if note.start < begin + steps and note.end > begin]
+        pitches, symbol = triad(melody.key, root, any(melody.key.degree(pitch) == 7 for pitch in inside))
+        found.append(Chord(begin, steps, pitches, symbol))
     return tuple(found)

@@ -26,6 +26,7 @@ class MusicDomain(Domain):
     )
     text_column = "melody"
     max_length = 1200
+    plural = "melodies"
     tokens = tokens.TOKENS
     rules = domain_rules.domain_rules()
     families = (domain_rules.TARGET,)

@@ -83,8 +83,12 @@ def end_explain(rule: MelodyRule) -> Callable[[str], list[Finding]]:
 
 
 def target(argument: str) -> Rule:
-    """How near a rule comes to its human rate, 1 for equal, instead of the more the better."""
+    """How near a rule comes to its human rate, 1 for equal, instead of the more the better. Raises UsageError for a
+    rule that is none or has no human rate."""
     rule = rules.find(argument)
+    if rule.name not in rules.human_rates():
+        raise UsageError(f"{rule.name} has no human rate to be the target (people are what it is held against); ask "
+                         f"for {rule.name} itself")
     rate = rules.human_rates()[rule.name].mean
     score = end_score(rule)
     return Rule(f"target({rule.name})", f"1 − the distance of {rule.name} from its human rate, {rate:.0%}",

@@ -32,12 +32,15 @@ def lead_in(melody: Melody) -> int:
     return melody.meter.steps - melody.upbeat if melody.upbeat else 0
 
 
-def to_mido(arrangement: Arrangement) -> mido.MidiFile:
-    """The file as a mido object: a conductor track, the melody on channel 1, chords on channel 2."""
+def to_mido(arrangement: Arrangement, ring: int = 0) -> mido.MidiFile:
+    """The file as a mido object: a conductor track, the melody on channel 1, chords on channel 2.
+
+    It ends on a bar line, ``ring`` ticks later where the last note is to die away.
+    """
     import mido
 
     melody = arrangement.melody.padded()
-    end = (lead_in(melody) + melody.length) * STEP
+    end = (lead_in(melody) + melody.length) * STEP + ring
     file = mido.MidiFile(type=1, ticks_per_beat=TICKS, charset="utf-8")
     conductor = [
         (0, mido.MetaMessage("track_name", name=melody.title or "seqtutor")),
@@ -84,10 +87,10 @@ def _track(events: list[tuple[int, mido.Message | mido.MetaMessage]], end: int) 
     return track
 
 
-def to_bytes(arrangement: Arrangement) -> bytes:
-    """The MIDI file's content; the same arrangement gives the same bytes."""
+def to_bytes(arrangement: Arrangement, ring: int = 0) -> bytes:
+    """The MIDI file's content; the same arrangement gives the same bytes. ``ring``: see :func:`to_mido`."""
     buffer = io.BytesIO()
-    to_mido(arrangement).save(file=buffer)
+    to_mido(arrangement, ring).save(file=buffer)
     return buffer.getvalue()
 
 

@@ -33,7 +33,7 @@ def review(arrangement: Arrangement, findings: Sequence[MelodyFinding], table: S
     said = "".join(f"<p class=said>{html.escape(note)}</p>" for note in notes)
     rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table)
     head = "<tr><th>rule</th><th>value</th><th>human range</th><th>human mean</th><th>verdict</th></tr>"
-    body = [said, _section(arrangement, 0, findings, "", marked=True),
+    body = [said, _section(arrangement, 0, findings, "", marked=True, heading=False),
             f"<h2>Rules</h2><table>{head}{rows}</table>"]
     return _page(arrangement.melody.title or "Melody", body, [arrangement])
 
@@ -43,7 +43,7 @@ def _links(names: Sequence[str]) -> str:
 
 
 def _section(arrangement: Arrangement, number: int, findings: Sequence[MelodyFinding], links: str,
-             marked: bool) -> str:
+             marked: bool, heading: bool = True) -> str:
     melody = arrangement.melody
     told = [f for f in findings if f.severity >= (0 if marked else GRAVE)]
     items = "".join(
@@ -52,7 +52,8 @@ def _section(arrangement: Arrangement, number: int, findings: Sequence[MelodyFin
         for f in told)
     details = f"<details{' open' if marked else ''}><summary>{len(told)} findings</summary><ol>{items}</ol></details>"
     about = f"{melody.key.name} · {melody.meter.name} · {melody.bars} bars · {melody.tempo:g} a minute"
-    return (f'<section id="melody{number}"><h2>{html.escape(melody.title or "Melody")}</h2><p>'
+    head = f"<h2>{html.escape(melody.title or 'Melody')}</h2>" if heading else ""
+    return (f'<section id="melody{number}">{head}<p>'
             f'<button data-play="{number}">▶ play</button> {html.escape(about)} {links}</p>'
             f'<div class=score>{picture(arrangement, number, told if marked else ())}</div>{details}</section>')
 

@@ -39,8 +39,10 @@ def png(melody: Melody, findings: Sequence[MelodyFinding] = ()) -> bytes:
     for bar in range(melody.bars + 1):
         axes.axvline(melody.upbeat + bar * melody.meter.steps, color="#888", lw=.7, zorder=0)
     _label(axes, melody, told, high)
+    title = melody.title or "Melody"
+    title += "".join(f" · {said}" for said in (melody.key.name, melody.meter.name) if said not in title)
     axes.set(xlim=(0, melody.length), ylim=(low - .5, high + .5), xlabel="bar",
-             title=f"{melody.title or 'Melody'} · {melody.key.name} · {melody.meter.name} · {melody.tempo:g} a minute")
+             title=f"{title} · {melody.tempo:g} a minute")
     axes.set_xticks([melody.upbeat + bar * melody.meter.steps for bar in range(melody.bars)],
                     [str(bar + 1) for bar in range(melody.bars)])
     scale = [p for p in range(low, high) if melody.key.degree(p) in (1, 3, 5)]

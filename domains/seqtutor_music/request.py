@@ -22,6 +22,10 @@ FORMATS = ("midi", "musicxml", "abc", "wav", "ogg", "png", "svg", "html")
 DEFAULT_KEY, DEFAULT_BARS, CHORD_PROGRAM = "C", 16, 48
 STRICTEST = 15  # samples more for each melody wanted at --strict 1
 TEMPOS = (20.0, 400.0)
+#: General MIDI programs that play an octave or two above or below most others → semitones: bells, flutes and whistles;
+#: cello, trombone, baritone saxophone and bassoon; basses and the tuba
+OCTAVES = {**dict.fromkeys((8, 9, 10, 13, 72, 73, 74, 75, 78, 79), 12), **dict.fromkeys((42, 57, 67, 70), -12),
+           **dict.fromkeys((*range(32, 40), 43, 58), -24)}
 
 OPTIONS = (
     Option("key", "tonic and mode, e.g. 'D dorian', 'E minor', Bb  [default: C, or the primer's]", metavar="KEY"),
@@ -32,7 +36,8 @@ OPTIONS = (
     Option("upbeat", "sixteenths before the first bar  [default: 0]", type=int),
     Option("tempo", f"quarter notes a minute, {TEMPOS[0]:g} to {TEMPOS[1]:g}  [default: 120, or the primer's]",
            type=float),
-    Option("program", "General MIDI instrument, by name or number 0 to 127  [default: 0, piano]", metavar="NAME|N"),
+    Option("program", "General MIDI instrument, by name or number 0 to 127, in its octave  [default: 0, piano]",
+           metavar="NAME|N"),
     Option("primer", "a riff to continue: a MIDI, MusicXML or ABC file, ABC text, or notes as 'D4 F4:4 r:2 A4'",
            metavar="FILE|NOTES"),
     Option("chords", "a second track with one chord a bar that fits", type=bool, default=False),
@@ -138,10 +143,11 @@ def understand(options: Mapping[str, Any], seed: int) -> MusicRequest:
     strict = o["strict"] or 0.0
     if not 0 <= strict <= 1:
         raise UsageError(f"--strict must be from 0 to 1, not {strict:g}")
-    shift, low, high = _place(key, o["range"], primer)
-    request = MusicRequest(key, meter, bars + (primer.bars if primer else 0), upbeat, float(tempo),
-                           find_program(o["program"]) if o["program"] is not None else 0, shift, low, high, seed,
-                           primer, bool(o["chords"]), bool(o["humanize"]), float(strict), _formats(o["format"]))
+    program = find_program(o["program"]) if o["program"] is not None else 0
+    shift, low, high = _place(key, o["range"], primer, OCTAVES.get(program, 0))
+    request = MusicRequest(key, meter, bars + (primer.bars if primer else 0), upbeat, float(tempo), program, shift, low,
+                           high, seed, primer, bool(o["chords"]), bool(o["humanize"]), float(strict),
+                           _formats(o["format"]))
     replace(request.form, bars=min(request.bars, tokens.MAX_BARS)).checked()
     return request
 
@@ -164,8 +170,9 @@ def _with_upbeat(primer: Primer, upbeat: int) -> Primer:
     return replace(primer, melody=melody, bars=-(-(melody.length - melody.upbeat) // melody.meter.steps))
 
 
-def _place(key: Key, text: str | None, primer: Primer | None) -> tuple[int, int, int]:
-    """(semitones from the stream to the sound, the stream's lowest and highest pitch)."""
+def _place(key: Key, text: str | None, primer: Primer | None, octave: int) -> tuple[int, int, int]:
+    """(semitones from the stream to the sound, the stream's lowest and highest pitch). ``octave``: the instrument's,
+    in semitones, unless a range or a primer says where to play."""
     home = -key.to_white
     wanted = parse_range(text) if text is not None else None
     if primer:
@@ -175,7 +182,7 @@ def _place(key: Key, text: str | None, primer: Primer | None) -> tuple[int, int,
         shift = min((home + 12 * octave for octave in range(-6, 7)),
                     key=lambda s: (abs(middle - s - tokens.MIDDLE), s))
     else:
-        shift = home
+        shift = home + octave
     low, high = (wanted[0] - shift, wanted[1] - shift) if wanted else (tokens.LOW, tokens.HIGH)
     low, high = max(low, tokens.LOW), min(high, tokens.HIGH)
     if primer and wanted:

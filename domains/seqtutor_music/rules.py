@@ -73,7 +73,8 @@ def findings(melody: Melody) -> tuple[MelodyFinding, ...]:
 
 
 def verdict(name: str, value: float) -> str:
-    """How ``value`` stands to the human range: "as usual", "seldom so low", "always kept" or "no say"."""
+    """How ``value`` stands to the human range: "below", "within" or "above"; "kept" or "broken" where there is none,
+    "no say" for nan."""
     rate = human_rates().get(name)
     if np.isnan(value):
         return "no say"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from seqtutor_music.note_table import TRIADS, Bools, NoteTable
+from seqtutor_music.note_table import TRIADS, Bools, Ints, NoteTable
 from seqtutor_music.rule import Check, MelodyRule, degree_name, interval_name, name, nearest_scale_note
 
 _CHORDS = ("the tonic chord", "the chord on 2", "the chord on 3", "the subdominant", "the dominant", "the chord on 6",
@@ -49,10 +49,12 @@ def _chromatic(t: NoteTable) -> Check:
 
 
 def _triad_of_bar(t: NoteTable) -> Bools:
-    """Whether each note belongs to the triad that its bar implies; notes of an upbeat do."""
+    """Whether each note belongs to the triad that its bar implies; notes of an upbeat do, and a final tonic, which is
+    where the harmony goes whatever else stands in its bar."""
     inside = np.ones(len(t), bool)
     told = t.bar_index >= 0
     inside[told] = TRIADS[t.harmony[t.bar_index[told]], t.degree[told] - 1] & (t.degree[told] > 0)
+    inside[t.last & (t.rel == 0)] = True
     return inside
 
 
@@ -82,9 +84,17 @@ def _ends_on_tonic(t: NoteTable) -> Check:
     return Check(t.last, t.last & (t.rel != 0))
 
 
+def arrival(t: NoteTable) -> Ints:
+    """For each note the first of the run of equal notes that it belongs to: tunes like to strike their last note two or
+    three times, and the cadence is before them."""
+    fresh = ~t.has_before | (t.step != 0)
+    return np.maximum.accumulate(np.where(fresh, np.arange(len(t)), 0))
+
+
 def _ends_by_step(t: NoteTable) -> Check:
-    chance = t.last & t.has_before & (t.step != 0)
-    return Check(chance, chance & (np.abs(t.step) > 2))
+    at = arrival(t)
+    chance = t.last & t.has_before[at]
+    return Check(chance, chance & (np.abs(t.step[at]) > 2))
 
 
 def last_of_bar(t: NoteTable, bar: int) -> Bools:
@@ -101,11 +111,9 @@ def _half_cadence(t: NoteTable) -> Check:
 
 
 def _full_cadence(t: NoteTable) -> Check:
-    chance = t.last & t.has(2, 0)
-    moved = t.earlier(t.degree)
-    stayed = t.step == 0
-    moved = np.where(stayed, t.earlier(t.degree, 2), moved)
-    return Check(chance, chance & ~((t.degree == 1) & np.isin(moved, (2, 5, 7, 0))))
+    at = arrival(t)
+    chance = t.last & t.has_before[at]
+    return Check(chance, chance & ~((t.degree == 1) & np.isin(t.earlier(t.degree)[at], (2, 5, 7, 0))))
 
 
 RULES = (
@@ -129,13 +137,14 @@ RULES = (
     MelodyRule("ends-on-tonic", "the last note is the tonic", 50, _ends_on_tonic, lambda t, i: (
         f"the melody ends on {name(t, i)}, not on its tonic", f"end on {degree_name(t, i, 1)}")),
     MelodyRule("ends-by-step", "the last note is reached by step", 15, _ends_by_step, lambda t, i: (
-        f"the last note {name(t, i)} is reached by a {interval_name(int(t.step[i]))}", "come to it from a neighbour"),
+        f"the last note {name(t, i)} is reached by a {interval_name(int(t.step[arrival(t)[i]]))}",
+        "come to it from a neighbour"),
         before=1),
     MelodyRule("half-cadence", "bar 4 of eight or more closes on the dominant (2, 5 or 7)", 10, _half_cadence,
                lambda t, i: (f"bar 4 closes on {name(t, i)}, outside the dominant",
                              f"close it on {degree_name(t, i, 2)} or {degree_name(t, i, 5)}")),
     MelodyRule("full-cadence", "the end is 2–1, 7–1 or 5–1", 25, _full_cadence, lambda t, i: (
-        f"no cadence to the tonic at the end ({name(t, i - 1 - int(t.step[i] == 0))}–{name(t, i)})",
+        f"no cadence to the tonic at the end ({name(t, int(arrival(t)[i]) - 1)}–{name(t, i)})",
         f"end {degree_name(t, i, 2)}–{degree_name(t, i, 1)} or {degree_name(t, i, 7)}–{degree_name(t, i, 1)}"),
         before=1),
 )

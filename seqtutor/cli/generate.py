@@ -169,7 +169,7 @@ def run(domain: Domain, spec: str, *, n: int | None, model: str | None, seed: in
     told = ", ".join(f"{count:,} {what}" for what, count in result.counts.items() if count)
     if not quiet:
         written = f"; wrote {told_paths(paths)}" if paths else ""
-        click.echo(f"{len(table.texts):,} {domain.name} from {told}; seed {seed}{written}", err=True)
+        click.echo(f"{len(table.texts):,} {domain.plural or domain.name} from {told}; seed {seed}{written}", err=True)
     if result.interrupted:
         raise KeyboardInterrupt
     if result.reason:
