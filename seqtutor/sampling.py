@@ -21,6 +21,7 @@ class SamplingConfig:
     temperature: float = field(default=1.0, metadata={"help": "below 1 safer, above 1 bolder; 0 takes the likeliest"})
     top_k: int = field(default=0, metadata={"help": "only the k likeliest tokens; 0 for all"})
     top_p: float = field(default=1.0, metadata={"help": "only the likeliest tokens that hold this share, 0 to 1"})
+    epsilon: float = field(default=0.0, metadata={"help": "share of tokens drawn uniformly from the permitted, 0 to 1"})
     max_length: int = field(default=128, metadata={"help": "tokens after which a sequence is cut off"})
     batch: int = field(default=256, metadata={"help": "sequences that run side by side"})
     precision: str = field(default="auto", metadata={"help": "auto, fp32, bf16 or int8"})
@@ -32,6 +33,8 @@ class SamplingConfig:
             raise UsageError(f"top-k must be 0 (all tokens) or more, not {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise UsageError(f"top-p must be above 0 and at most 1, not {self.top_p}")
+        if not 0 <= self.epsilon <= 1:
+            raise UsageError(f"epsilon must be from 0 to 1, not {self.epsilon}")
         if self.max_length < 1 or self.batch < 1:
             raise UsageError("the length limit and the batch must be at least 1")
         if self.precision not in PRECISIONS:
@@ -166,9 +169,12 @@ def choose(logits: Tensor, uniform: Tensor, config: SamplingConfig) -> Tensor:
     """
     logits = logits.float()
     logits[:, :EOS] = float("-inf")  # pad and bos are never written
+    possible = logits > float("-inf") if config.epsilon else logits
     if config.temperature == 0:
-        return logits.argmax(-1)
-    if config.temperature != 1:
+        if not config.epsilon:
+            return logits.argmax(-1)
+        logits = torch.full_like(logits, float("-inf")).scatter(-1, logits.argmax(-1, keepdim=True), 0.0)
+    elif config.temperature != 1:
         logits = logits / config.temperature
     if 0 < config.top_k < logits.shape[-1]:
         kth = logits.topk(config.top_k).values[:, -1:]
@@ -178,6 +184,8 @@ def choose(logits: Tensor, uniform: Tensor, config: SamplingConfig) -> Tensor:
         ordered, order = p.sort(-1, descending=True)
         outside = ordered.cumsum(-1) - ordered >= config.top_p
         p = torch.zeros_like(p).scatter(-1, order, ordered.masked_fill(outside, 0.0))
+    if config.epsilon:
+        p = p.lerp(possible / possible.sum(-1, keepdim=True), config.epsilon)
     cdf = p.cumsum(-1)
     total = cdf[:, -1:]
     # strictly below the total, so that rounding never lands behind the last token with any probability

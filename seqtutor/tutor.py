@@ -1,0 +1,397 @@
+"""KL-controlled soft Q-learning: raises the reward of a policy that stays close to its prior.
+
+    maximise  E_π[R] − β·KL(π‖p)        whose one optimum is        π*(x) = p(x)·exp(R(x)/β) / Z
+
+(Sequence Tutor: Jaques, Gu, Turner, Eck 2016.) The loop is :func:`tune`; the losses are in :mod:`seqtutor.losses`.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from seqtutor import checkpoint, losses
+from seqtutor.critic import Critic
+from seqtutor.domain import Domain, Grammar, SeqtutorError, UnknownToken, UsageError
+from seqtutor.kl import BetaControl, RateControl
+from seqtutor.memory import Experience, Memory
+from seqtutor.model import SequenceModel
+from seqtutor.policy import Permitted, Sequences, chosen, log_probs, padded
+from seqtutor.rewards import Rewarder, Rewards
+from seqtutor.sampling import Sampler, SamplingConfig
+from seqtutor.steps import make_step
+from seqtutor.vocabulary import BOS, EOS
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """How a prior is tuned."""
+
+    method: str = field(default="path", metadata={"help": "path, psi, q or g"})
+    steps: int = field(default=500, metadata={"help": "rounds of new experience"})
+    batch: int = field(default=128, metadata={"help": "fresh samples a step"})
+    edits: int = field(default=0, metadata={"help": "neighbours of the best sequences a step, by the domain's edits"})
+    variants: int = field(default=0, metadata={"help": "other spellings of the best sequences a step"})
+    recent: int = field(default=0, metadata={"help": "remembered recent sequences an update"})
+    best: int = field(default=0, metadata={"help": "remembered best sequences an update"})
+    given: int = field(default=0, metadata={"help": "of the user's own sequences an update"})
+    updates: int = field(default=1, metadata={"help": "gradient steps a step; those after the first are on memory"})
+    recent_size: int = field(default=2048, metadata={"help": "recent sequences remembered"})
+    best_size: int = field(default=256, metadata={"help": "best sequences remembered"})
+    rank: float = field(default=0.01, metadata={"help": "κ of rank-based replay; smaller is greedier"})
+    beta: float = field(default=0.05, metadata={"help": "β, reward units a nat: how much reward a nat of KL must buy"})
+    control: str = field(default="fixed", metadata={"help": "of β: fixed, adaptive (to a KL) or budget"})
+    kl: float = field(default=math.inf, metadata={"help": "nats a sequence that adaptive and budget steer by"})
+    gamma: float = field(default=1.0, metadata={"help": "discount, above 0 to 1; exact only at 1"})
+    n_step: int = field(default=1, metadata={"help": "length of bootstrapped targets (psi, q, g)"})
+    lam: float | None = field(default=None, metadata={"help": "λ that mixes targets of all lengths, 0 to 1 "
+                                                      "[0.9 for path; the others take --n-step]"})
+    double: bool = field(default=True, metadata={"help": "double Q: the online network chooses, the target one values"})
+    target_rate: float = field(default=0.02, metadata={"help": "Polyak step of the target network (psi, q, g)"})
+    learning_rate: float = field(default=5e-4, metadata={"help": "Adam's, of the policy; falls to zero by a cosine"})
+    critic_memory: float = field(default=0.95, metadata={"help": "weight of the critic's data an update later, 0 to 1"})
+    clip: float = field(default=1.0, metadata={"help": "gradient norm above which gradients are scaled down"})
+    temperature: float = field(default=1.0, metadata={"help": "of fresh samples; 0 is greedy"})
+    epsilon: float = field(default=0.0, metadata={"help": "share of uniformly random tokens in fresh samples"})
+    max_length: int = field(default=128, metadata={"help": "tokens after which a sample is cut off"})
+    seed: int = field(default=0, metadata={"help": "same seed, same machine, same run"})
+    checkpoint_seconds: float = field(default=60.0, metadata={"help": "seconds between checkpoints"})
+
+    def __post_init__(self) -> None:
+        if self.method not in losses.METHODS:
+            raise UsageError(f"the method must be one of {', '.join(losses.METHODS)}, not {self.method!r}")
+        for name in ("steps", "batch", "updates", "n_step", "max_length"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("edits", "variants", "recent", "best", "given", "recent_size", "best_size", "checkpoint_seconds"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)}")
+        for name in ("learning_rate", "clip", "rank"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
+        for name in ("lam", "epsilon", "target_rate", "critic_memory"):
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        if not 0 < self.gamma <= 1:
+            raise UsageError(f"gamma must be above 0 and at most 1, not {self.gamma}")
+        BetaControl(self.control, self.beta, self.kl)  # refuses what it cannot steer by
+
+    @property
+    def mixing(self) -> float:
+        """λ as the losses take it; 0 for targets of ``n_step``."""
+        return self.lam if self.lam is not None else 0.9 if self.method == "path" else 0.0
+
+
+_CHUNK = 64  # sequences that run through a network together
+
+
+@dataclass
+class Chunk:
+    """A padded batch with all that an update needs. ``log_p``, ``nats``: float [batch, T], of the prior and the reward
+    in nats; ``learn``: bool [batch, T]; for new ones ``prior``: float [batch, T, V], log p of every token, and ``fresh``:
+    bool [batch], those that the policy wrote."""
+
+    x: Sequences
+    log_p: Tensor
+    nats: Tensor
+    learn: Tensor
+    prior: Tensor | None = None
+    fresh: Tensor | None = None
+
+
+class Tutor:
+    """The state of a run between two steps; :meth:`step` makes one. Everything random depends on the seed and the
+    step's number alone, so what :meth:`state` holds is all that a resumed run needs.
+
+    ``grammar`` limits what is written; ``targets`` are expectations to meet (rule → rate), from the objective.
+    """
+
+    def __init__(self, domain: Domain, prior: SequenceModel, rewarder: Rewarder, config: TuneConfig = TuneConfig(), *,
+                 grammar: Grammar | None = None, targets: dict[str, float] | None = None):
+        self.domain, self.prior, self.rewarder, self.config = domain, prior.eval(), rewarder, config
+        self.grammar = grammar
+        self.permitted = Permitted(len(prior.vocabulary), grammar)
+        self.policy = copy.deepcopy(prior)
+        self.critic = Critic(prior.config.width, config.max_length, config.critic_memory)
+        self.target = copy.deepcopy((self.policy, self.critic)) if config.method != "path" else None
+        self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
+        self.memory = Memory(config.recent_size, config.best_size, config.rank)
+        self.beta = BetaControl(config.control, config.beta, config.kl)
+        self.rates = RateControl(targets or {})
+        self.done = 0
+        self.safe: dict[str, Tensor] = {}  # the last policy within the budget, and its KL
+        self.safe_kl = 0.0
+        self._precision = make_step(prior).precision  # what `auto` comes to is measured once
+
+    def step(self) -> dict[str, float]:
+        """One round: experience, rewards, updates, control of the KL. Returns its figures.
+
+        Raises :class:`SeqtutorError` when the loss is not finite; the policy is then as it was before that update.
+        """
+        config, number = self.config, self.done
+        # 1. Fresh samples, then neighbours and other spellings of the best, all as token ids
+        rows = self._fresh(number)
+        fresh = len(rows)
+        rows += self._neighbours(number)
+        # 2. Their rewards; a nan is no reward, so what could not be scored teaches nothing
+        tokens = [self.prior.vocabulary.decode(ids) for ids in rows]
+        scores = self.rewarder(tokens)
+        # 3. What the prior says of them, once for all; batches of like length
+        chunks, experiences = self._judged_by_prior(rows, fresh, tokens, scores)
+        self.memory.add(e for e in experiences if e is not None)
+        # 4. Updates: the new experience with some of the old; then, if asked for, only the old
+        rng = np.random.default_rng([config.seed, number])
+        totals = np.zeros(3)
+        loss = 0.0
+        for update in range(config.updates):
+            old = self._remembered(rng)
+            loss += self._update((chunks if update == 0 else []) + old, totals) / config.updates
+        # 5. Figures of the fresh samples, before the updates; KL as it was trained on, exact and by samples
+        kl, kl_sampled, entropy = totals / max(1, fresh)
+        figures = self._figures(scores, experiences[:fresh])
+        # 6. Dual steps on β and on the multipliers of rates
+        if fresh:
+            self.beta.observe(kl)
+        scored = [e.features for e in experiences[:fresh] if e is not None and e.canonical]
+        if self.rates.names and scored:
+            self.rates.observe(np.stack(scored))
+        if self.beta.mode == "budget":
+            self._stay_within_budget()
+        self.done += 1
+        return {"step": self.done, **figures, "kl": kl, "kl_sampled": kl_sampled, "beta": self.beta.beta,
+                "entropy": entropy, "loss": loss, "log_z": self.log_z(),
+                **{f"λ {name}": float(value) for name, value in zip(self.rates.names, self.rates.multipliers,
+                                                                    strict=True)}}
+
+    @torch.no_grad()
+    def log_z(self) -> float:
+        """V of the start, in nats: log Z at the optimum."""
+        first = torch.tensor([[BOS]])
+        return float(self.critic(log_probs(self.policy, first, self.permitted.along(first))[1]))
+
+    # -- experience ---------------------------------------------------------------------------------------------------
+
+    def _fresh(self, number: int) -> list[NDArray[np.int64]]:
+        config = self.config
+        sampling = SamplingConfig(temperature=config.temperature, epsilon=config.epsilon, batch=config.batch,
+                                  max_length=config.max_length, precision=self._precision)
+        sampler = Sampler(self.policy, sampling, seed=config.seed * 1_000_003 + number, grammar=self.grammar)
+        return [np.array(ids) for ids in sampler.sample_ids(config.batch)]
+
+    def _neighbours(self, number: int) -> list[NDArray[np.int64]]:
+        """Edits and variants of the best remembered sequences, as ids with eos; those outside the vocabulary or the
+        grammar are left out."""
+        config, best = self.config, [e.canonical for e in self.memory.best]
+        if not best or not config.edits + config.variants:
+            return []
+        rng = Random(f"{config.seed} {number}")
+        texts = list(self.domain.edits(best, config.edits, rng)) if config.edits else []
+        for text in rng.sample(best, min(config.variants, len(best))):
+            texts += self.domain.variants(text, 1, rng)
+        found = []
+        for text in texts:
+            try:
+                ids = np.append(self.prior.vocabulary.encode(self.domain.split(text)), EOS)
+            except UnknownToken:
+                continue
+            if len(ids) <= config.max_length and self.permitted.accepts(ids):
+                found.append(ids)
+        return found
+
+    def _judged_by_prior(self, rows: list[NDArray[np.int64]], fresh: int, tokens: list[list[str]], scores: Rewards,
+                         ) -> tuple[list[Chunk], list[Experience | None]]:
+        """Batches for the first update, and an experience for each row (None where it could not be scored)."""
+        given = [min(self.domain.given(t), len(ids)) for t, ids in zip(tokens, rows, strict=True)]
+        features = np.stack([scores.values[name] for name in self.rates.names], 1) if self.rates.names \
+            else np.zeros((len(rows), 0))
+        unscored = np.isnan(scores.end) | (np.isnan(features).any(1) & [c is not None for c in scores.canonical])
+        features = np.nan_to_num(features).astype(np.float32)
+        chunks: list[Chunk] = []
+        experiences: list[Experience | None] = [None] * len(rows)
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        for start in range(0, len(order), _CHUNK):
+            places = order[start:start + _CHUNK]
+            x = padded([rows[i] for i in places], [given[i] for i in places])
+            with torch.no_grad():
+                everything, _ = log_probs(self.prior, x.ids[:, :-1], self.permitted.along(x.ids[:, :-1]))
+            log_p = chosen(everything, x.actions, x.mask)
+            nats = np.zeros(tuple(log_p.shape), np.float32)
+            for row, i in enumerate(places):
+                if not unscored[i]:
+                    length = len(rows[i])
+                    e = experiences[i] = Experience(rows[i], given[i], log_p[row, :length].numpy(),
+                                                    credited(scores, i, length), features[i], scores.canonical[i] or "")
+                    nats[row, :length] = self._nats(e)
+            learn = x.mask & torch.from_numpy(~unscored[places])[:, None]
+            chunks.append(Chunk(x, log_p, torch.from_numpy(nats), learn, everything,
+                                torch.tensor([i < fresh for i in places])))
+        return chunks, experiences
+
+    def _remembered(self, rng: np.random.Generator) -> list[Chunk]:
+        """Batches of remembered experience; its reward in nats follows today's β."""
+        config = self.config
+        rows = self.memory.sample_recent(config.recent, rng) + self.memory.sample_best(config.best, rng) \
+            + self.memory.sample_given(config.given, rng)
+        rows.sort(key=lambda e: len(e.ids))
+        chunks = []
+        for start in range(0, len(rows), _CHUNK):
+            part = rows[start:start + _CHUNK]
+            x = padded([e.ids for e in part], [e.given for e in part])
+            width = x.mask.shape[1]
+            chunks.append(Chunk(x, padded_rows([e.log_p for e in part], width),
+                                padded_rows([self._nats(e) for e in part], width), x.mask))
+        return chunks
+
+    def _nats(self, e: Experience) -> NDArray[np.float32]:
+        """Credited reward of each token in nats: R/β, and λ·f at the end."""
+        nats = e.reward / np.float32(self.beta.beta)
+        if len(e.features):
+            nats[-1] += np.float32(e.features @ self.rates.multipliers)
+        return nats
+
+    def _figures(self, scores: Rewards, fresh: Sequence[Experience | None]) -> dict[str, float]:
+        totals = [e.total for e in fresh if e is not None]
+        texts = [c for c in scores.canonical[:len(fresh)] if c]
+        values = {name: found[:len(fresh)] for name, found in scores.values.items()}
+        best = self.memory.best[:1]
+        return {"calls": self.rewarder.calls, "reward": float(np.mean(totals)) if totals else math.nan,
+                "best": best[0].total if best else math.nan, "valid": len(texts) / max(1, len(fresh)),
+                "unique": len(set(texts)) / max(1, len(texts)),
+                **{name: float(np.nanmean(v)) if not np.isnan(v).all() else math.nan for name, v in values.items()}}
+
+    # -- updates ------------------------------------------------------------------------------------------------------
+
+    def _update(self, chunks: list[Chunk], totals: NDArray[np.float64]) -> float:
+        """One gradient step on all ``chunks``, whose gradients add up to that of the whole; returns the loss. KL, KL by
+        samples and entropy of fresh sequences (nats, summed) are added to ``totals``."""
+        config = self.config
+        actions = sum(int(c.learn.sum()) for c in chunks)
+        if not actions:
+            return 0.0
+        if self.done == 0 and not self.critic.gram.any():  # the critic begins with what the prior's samples say
+            with torch.no_grad():
+                for chunk in chunks:
+                    self._residuals(chunk, np.zeros(3))
+            self._refit(1.0)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = 0.0
+        for chunk in chunks:
+            part = self._residuals(chunk, totals).square().sum() / actions
+            part.backward()  # type: ignore[no-untyped-call]
+            loss += part.item()
+        norm = nn.utils.clip_grad_norm_(self.policy.parameters(), config.clip)
+        if not (math.isfinite(loss) and torch.isfinite(norm)):
+            raise SeqtutorError(f"the loss stopped being finite at step {self.done + 1}; go on from the last checkpoint "
+                                "with a lower --learning-rate or a higher --beta")
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, self.done / config.steps)))
+        self.optimizer.step()
+        self._refit()
+        return loss
+
+    def _refit(self, level_rate: float | None = None) -> None:
+        """Fits the critic, and lets the target network follow."""
+        self.critic.refit(level_rate)
+        if self.target is not None:
+            network, critic = self.target
+            rate = self.config.target_rate if level_rate is None else 1.0
+            critic.follow(self.critic, rate)
+            with torch.no_grad():
+                for slow, quick in zip(network.parameters(), self.policy.parameters(), strict=True):
+                    slow.lerp_(quick, rate)
+
+    def _residuals(self, chunk: Chunk, totals: NDArray[np.float64]) -> Tensor:
+        """What the method's loss squares; float [batch, T]. Shows the critic the returns on the way."""
+        config, x, learn = self.config, chunk.x, chunk.learn
+        allowed = self.permitted.along(x.ids[:, :-1])
+        everything, hidden = log_probs(self.policy, x.ids[:, :-1], allowed)
+        value = self.critic(hidden)
+        log_pi, now = chosen(everything, x.actions, x.mask), everything.detach()
+        if chunk.prior is not None and chunk.fresh is not None:
+            f = chunk.fresh
+            totals += np.array([float(losses.kl_by_token(now, chunk.prior, x.mask)[f].sum()),
+                                float((log_pi.detach() - chunk.log_p)[f].sum()),
+                                float(losses.entropy_by_token(now, x.mask)[f].sum())])
+        # whose values and probabilities the targets are made of: for path the policy's own, taken as they are
+        judge, state_value = now, value
+        if self.target is not None:
+            with torch.no_grad():
+                judge, states = log_probs(self.target[0], x.ids[:, :-1], allowed)
+                state_value = self.target[1](states)
+        trace, correction = torch.ones_like(value), chosen(judge, x.actions, x.mask)
+        if config.method == "q":  # max Q⁻, at the action that the online network prefers if it is double
+            picked = (now if config.double else judge).argmax(-1)
+            state_value = state_value + judge.gather(-1, picked[..., None])[..., 0]
+            trace, correction = (picked == x.actions).float(), torch.zeros_like(value)
+        goal = losses.targets(chunk.log_p, chunk.nats, learn, losses.shifted(state_value, learn), trace, correction,
+                              gamma=config.gamma, n=config.n_step, lam=config.mixing)
+        if self.target is None:
+            returns = losses.returns(log_pi.detach(), chunk.log_p, chunk.nats, learn, config.gamma)
+        else:
+            returns = goal - log_pi.detach()
+        self.critic.observe(hidden, returns, learn)
+        return losses.residuals(config.method, log_pi, chunk.log_p, value, goal, learn)
+
+    def _stay_within_budget(self) -> None:
+        """Keeps the policy while its KL is within the budget; past it takes up the last such policy again."""
+        if not self.beta.exceeded:
+            self.safe = {name: tensor.clone() for name, tensor in self.policy.state_dict().items()}
+            self.safe_kl = self.beta.running
+        elif self.safe:
+            self.policy.load_state_dict(self.safe)
+            self.beta.go_back(self.safe_kl)
+
+    # -- checkpoints --------------------------------------------------------------------------------------------------
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that a resumed run needs, as flat tensors and a JSON-able part."""
+        remembered, memory = self.memory.state()
+        tensors = {**checkpoint.pack("policy", self.policy.state_dict()), **checkpoint.pack("memory", remembered),
+                   **checkpoint.pack("critic", self.critic.state()),
+                   **checkpoint.pack("optimizer", checkpoint.optimizer_tensors(self.optimizer)),
+                   **checkpoint.pack("safe", self.safe)}
+        if self.target is not None:
+            tensors |= checkpoint.pack("target", self.target[0].state_dict())
+            tensors |= checkpoint.pack("target critic", self.target[1].state())
+        return tensors, {"done": self.done, "memory": memory, "beta": self.beta.state(), "rates": self.rates.state(),
+                         "rewarder": self.rewarder.state(), "safe_kl": self.safe_kl}
+
+    def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Goes on from :meth:`state`, bit for bit."""
+        self.policy.load_state_dict(checkpoint.unpack("policy", tensors))
+        checkpoint.restore_optimizer(self.optimizer, checkpoint.unpack("optimizer", tensors))
+        self.critic.load(checkpoint.unpack("critic", tensors))
+        if self.target is not None:
+            self.target[0].load_state_dict(checkpoint.unpack("target", tensors))
+            self.target[1].load(checkpoint.unpack("target critic", tensors))
+        self.memory.load(checkpoint.unpack("memory", tensors), state["memory"])
+        self.beta, self.done = BetaControl(**state["beta"]), state["done"]
+        self.rates.load(state["rates"])
+        self.rewarder.load(state["rewarder"])
+        self.safe, self.safe_kl = checkpoint.unpack("safe", tensors), state["safe_kl"]
+
+
+def credited(scores: Rewards, i: int, length: int) -> NDArray[np.float32]:
+    """The reward of each of the ``length`` ids of sequence ``i``, the end's at the last; they sum to its score."""
+    reward = np.zeros(length, np.float64)
+    if scores.steps is not None:
+        reward[:len(scores.steps[i])] = scores.steps[i]
+    reward[-1] += scores.end[i]
+    return reward.astype(np.float32)
+
+
+def padded_rows(rows: Sequence[NDArray[np.float32]], width: int) -> Tensor:
+    """float [len(rows), width], 0 behind the end of each row."""
+    out = np.zeros((len(rows), width), np.float32)
+    for i, row in enumerate(rows):
+        out[i, :len(row)] = row
+    return torch.from_numpy(out)
