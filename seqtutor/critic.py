@@ -21,7 +21,8 @@ class Critic:
         critic.observe(hidden, returns, mask)        # any number of batches
         critic.refit()
 
-    ``memory``: the weight of a batch after another one, 0 to 1; ``ridge``: added to the diagonal, as a share of its mean.
+    ``memory``: the weight of a batch after another one, 0 to 1; ``ridge``: added to the diagonal, as a share of its
+    mean.
     """
 
     def __init__(self, width: int, longest: int, memory: float = 0.95, ridge: float = 0.005, level_rate: float = 0.3):

@@ -228,6 +228,8 @@ class Domain(ABC):
     describe: Sequence[str] = ()
     #: named objectives, each in the structure of an objective file; see :mod:`seqtutor.objective`
     presets: Mapping[str, Mapping[str, Any]] = {}
+    #: rules that a tutor watches when its objective does not reward them: +1 where higher is better, −1 where lower is
+    guards: Mapping[str, int] = {}
     options: Sequence[Option] = ()
     corpora: Mapping[str, Corpus] = {}
     #: by lower-case file suffix, e.g. ".sdf"; CSV and JSON are the core's and work for every domain

@@ -13,10 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor.domain import UsageError
-
-MODES = ("fixed", "adaptive", "budget")
-
 
 @dataclass
 class BetaControl:
@@ -26,7 +22,7 @@ class BetaControl:
     ``running`` is the exponential mean of the KL of fresh samples, over about 1 / (1 − ``memory``) steps.
     """
 
-    mode: str
+    mode: str  # "fixed", "adaptive" or "budget"
     beta: float
     kl: float = math.inf
     rate: float = 0.1
@@ -36,12 +32,6 @@ class BetaControl:
     least: float = field(default=0.0)
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise UsageError(f"β must be {', '.join(MODES)}, not {self.mode!r}")
-        if not 0 < self.beta < math.inf:
-            raise UsageError(f"beta must be above 0 (reward units per nat), not {self.beta}")
-        if self.mode != "fixed" and not 0 < self.kl < math.inf:
-            raise UsageError(f"a KL of above 0 nats a sequence is needed to steer by, not {self.kl}")
         self.least = self.least or self.beta
 
     def observe(self, kl: float) -> None:
@@ -51,7 +41,8 @@ class BetaControl:
         if self.mode == "adaptive":
             self.beta *= math.exp(self.rate * _clip(self.running / self.kl - 1, 0.5))
         elif self.mode == "budget":  # aims 10 % below: the estimate is noisy and the policy answers late
-            self.beta = max(self.least, self.beta * math.exp(2 * self.rate * _clip(self.running / (0.9 * self.kl) - 1, 1)))
+            past = _clip(self.running / (0.9 * self.kl) - 1, 1)
+            self.beta = max(self.least, self.beta * math.exp(2 * self.rate * past))
 
     @property
     def exceeded(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -28,68 +28,9 @@ from seqtutor.model import SequenceModel
 from seqtutor.policy import Permitted, Sequences, chosen, log_probs, padded
 from seqtutor.rewards import Rewarder, Rewards
 from seqtutor.sampling import Sampler, SamplingConfig
+from seqtutor.settings import TuneConfig
 from seqtutor.steps import make_step
 from seqtutor.vocabulary import BOS, EOS
-
-
-@dataclass(frozen=True)
-class TuneConfig:
-    """How a prior is tuned."""
-
-    method: str = field(default="path", metadata={"help": "path, psi, q or g"})
-    steps: int = field(default=500, metadata={"help": "rounds of new experience"})
-    batch: int = field(default=128, metadata={"help": "fresh samples a step"})
-    edits: int = field(default=0, metadata={"help": "neighbours of the best sequences a step, by the domain's edits"})
-    variants: int = field(default=0, metadata={"help": "other spellings of the best sequences a step"})
-    recent: int = field(default=0, metadata={"help": "remembered recent sequences an update"})
-    best: int = field(default=0, metadata={"help": "remembered best sequences an update"})
-    given: int = field(default=0, metadata={"help": "of the user's own sequences an update"})
-    updates: int = field(default=1, metadata={"help": "gradient steps a step; those after the first are on memory"})
-    recent_size: int = field(default=2048, metadata={"help": "recent sequences remembered"})
-    best_size: int = field(default=256, metadata={"help": "best sequences remembered"})
-    rank: float = field(default=0.01, metadata={"help": "κ of rank-based replay; smaller is greedier"})
-    beta: float = field(default=0.05, metadata={"help": "β, reward units a nat: how much reward a nat of KL must buy"})
-    control: str = field(default="fixed", metadata={"help": "of β: fixed, adaptive (to a KL) or budget"})
-    kl: float = field(default=math.inf, metadata={"help": "nats a sequence that adaptive and budget steer by"})
-    gamma: float = field(default=1.0, metadata={"help": "discount, above 0 to 1; exact only at 1"})
-    n_step: int = field(default=1, metadata={"help": "length of bootstrapped targets (psi, q, g)"})
-    lam: float | None = field(default=None, metadata={"help": "λ that mixes targets of all lengths, 0 to 1 "
-                                                      "[0.9 for path; the others take --n-step]"})
-    double: bool = field(default=True, metadata={"help": "double Q: the online network chooses, the target one values"})
-    target_rate: float = field(default=0.02, metadata={"help": "Polyak step of the target network (psi, q, g)"})
-    learning_rate: float = field(default=5e-4, metadata={"help": "Adam's, of the policy; falls to zero by a cosine"})
-    critic_memory: float = field(default=0.95, metadata={"help": "weight of the critic's data an update later, 0 to 1"})
-    clip: float = field(default=1.0, metadata={"help": "gradient norm above which gradients are scaled down"})
-    temperature: float = field(default=1.0, metadata={"help": "of fresh samples; 0 is greedy"})
-    epsilon: float = field(default=0.0, metadata={"help": "share of uniformly random tokens in fresh samples"})
-    max_length: int = field(default=128, metadata={"help": "tokens after which a sample is cut off"})
-    seed: int = field(default=0, metadata={"help": "same seed, same machine, same run"})
-    checkpoint_seconds: float = field(default=60.0, metadata={"help": "seconds between checkpoints"})
-
-    def __post_init__(self) -> None:
-        if self.method not in losses.METHODS:
-            raise UsageError(f"the method must be one of {', '.join(losses.METHODS)}, not {self.method!r}")
-        for name in ("steps", "batch", "updates", "n_step", "max_length"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("edits", "variants", "recent", "best", "given", "recent_size", "best_size", "checkpoint_seconds"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)}")
-        for name in ("learning_rate", "clip", "rank"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("lam", "epsilon", "target_rate", "critic_memory"):
-            if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
-        if not 0 < self.gamma <= 1:
-            raise UsageError(f"gamma must be above 0 and at most 1, not {self.gamma}")
-        BetaControl(self.control, self.beta, self.kl)  # refuses what it cannot steer by
-
-    @property
-    def mixing(self) -> float:
-        """λ as the losses take it; 0 for targets of ``n_step``."""
-        return self.lam if self.lam is not None else 0.9 if self.method == "path" else 0.0
-
 
 _CHUNK = 64  # sequences that run through a network together
 
@@ -97,8 +38,8 @@ _CHUNK = 64  # sequences that run through a network together
 @dataclass
 class Chunk:
     """A padded batch with all that an update needs. ``log_p``, ``nats``: float [batch, T], of the prior and the reward
-    in nats; ``learn``: bool [batch, T]; for new ones ``prior``: float [batch, T, V], log p of every token, and ``fresh``:
-    bool [batch], those that the policy wrote."""
+    in nats; ``learn``: bool [batch, T]; for new ones ``prior``: float [batch, T, V], log p of every token, and
+    ``fresh``: bool [batch], those that the policy wrote."""
 
     x: Sequences
     log_p: Tensor
@@ -128,9 +69,33 @@ class Tutor:
         self.beta = BetaControl(config.control, config.beta, config.kl)
         self.rates = RateControl(targets or {})
         self.done = 0
+        self.fresh_totals: NDArray[np.float64] = np.zeros(0)  # of the last step's fresh samples, for a guard
+        self.fresh_values: dict[str, NDArray[np.float64]] = {}
         self.safe: dict[str, Tensor] = {}  # the last policy within the budget, and its KL
         self.safe_kl = 0.0
         self._precision = make_step(prior).precision  # what `auto` comes to is measured once
+
+    def give(self, sequences: Sequence[tuple[str, float]]) -> None:
+        """Remembers a user's own texts for good, as a source of experience; a score of nan is left to the rules.
+
+        Raises :class:`UsageError` for a text that the vocabulary, the grammar or the length limit rules out.
+        """
+        rows = []
+        for text, _ in sequences:
+            ids = np.append(self.prior.vocabulary.encode(self.domain.split(text)), EOS)
+            if len(ids) > self.config.max_length or not self.permitted.accepts(ids.tolist()):
+                raise UsageError(f"{text!r} is longer than {self.config.max_length} tokens or breaks the grammar: the "
+                                 "policy can never write it; leave it out")
+            rows.append(ids)
+        if not rows:
+            return
+        tokens = [self.prior.vocabulary.decode(ids) for ids in rows]
+        scores = self.rewarder(tokens)
+        told = np.array([score for _, score in sequences], np.float64)
+        steps = 0.0 if scores.steps is None else np.array([row.sum() for row in scores.steps])
+        scores.end = np.where(np.isnan(told), scores.end, told - steps)  # the whole score is the user's
+        _, experiences = self._judged_by_prior(rows, 0, tokens, scores)
+        self.memory.given = [e for e in experiences if e is not None]
 
     def step(self) -> dict[str, float]:
         """One round: experience, rewards, updates, control of the KL. Returns its figures.
@@ -158,6 +123,8 @@ class Tutor:
         # 5. Figures of the fresh samples, before the updates; KL as it was trained on, exact and by samples
         kl, kl_sampled, entropy = totals / max(1, fresh)
         figures = self._figures(scores, experiences[:fresh])
+        self.fresh_totals = scores.total[:fresh]
+        self.fresh_values = {name: values[:fresh] for name, values in scores.values.items()}
         # 6. Dual steps on β and on the multipliers of rates
         if fresh:
             self.beta.observe(kl)
@@ -203,7 +170,7 @@ class Tutor:
                 ids = np.append(self.prior.vocabulary.encode(self.domain.split(text)), EOS)
             except UnknownToken:
                 continue
-            if len(ids) <= config.max_length and self.permitted.accepts(ids):
+            if len(ids) <= config.max_length and self.permitted.accepts(ids.tolist()):
                 found.append(ids)
         return found
 
@@ -213,7 +180,8 @@ class Tutor:
         given = [min(self.domain.given(t), len(ids)) for t, ids in zip(tokens, rows, strict=True)]
         features = np.stack([scores.values[name] for name in self.rates.names], 1) if self.rates.names \
             else np.zeros((len(rows), 0))
-        unscored = np.isnan(scores.end) | (np.isnan(features).any(1) & [c is not None for c in scores.canonical])
+        valid = np.array([c is not None for c in scores.canonical], bool)
+        unscored = np.isnan(scores.end) | (np.isnan(features).any(1) & valid)
         features = np.nan_to_num(features).astype(np.float32)
         chunks: list[Chunk] = []
         experiences: list[Experience | None] = [None] * len(rows)
@@ -290,8 +258,8 @@ class Tutor:
             loss += part.item()
         norm = nn.utils.clip_grad_norm_(self.policy.parameters(), config.clip)
         if not (math.isfinite(loss) and torch.isfinite(norm)):
-            raise SeqtutorError(f"the loss stopped being finite at step {self.done + 1}; go on from the last checkpoint "
-                                "with a lower --learning-rate or a higher --beta")
+            raise SeqtutorError(f"the loss stopped being finite at step {self.done + 1}; begin again with a lower "
+                                "--learning-rate or a higher --beta")
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, self.done / config.steps)))
         self.optimizer.step()

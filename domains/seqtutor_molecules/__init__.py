@@ -35,6 +35,7 @@ class Molecules(Domain):
                metavar="NAMES"),
     )
 
+    guards: Mapping[str, int] = {"sa": -1, "brenk": -1, "qed": 1}
     presets: Mapping[str, Mapping[str, Any]] = {
         "drug-like": {"about": "drug-likeness (QED)", "terms": ["qed"]},
         # A hard bound: two thirds of the prior's molecules keep it, so the reward is not sparse, and every molecule at
