@@ -114,10 +114,17 @@ def similarity(smiles: str) -> Rule:
                  lambda m: DataStructs.TanimotoSimilarity(fingerprint, m.fingerprint), 0, 1)
 
 
+def _model(argument: str) -> Rule:
+    from seqtutor_molecules.qsar import model
+
+    return model(argument)
+
+
 FAMILIES: Sequence[RuleFamily] = (
     RuleFamily("match", "1 if the molecule contains the pattern, otherwise 0", "SMARTS", match),
     RuleFamily("similarity", "Tanimoto similarity to a molecule, 0 to 1 (Morgan, radius 2, 2048 bits)", "SMILES",
                similarity),
+    RuleFamily("model", "what a model of your own says (ONNX, skops; joblib if trusted)", "FILE", _model),
 )
 
 
