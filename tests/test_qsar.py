@@ -72,7 +72,7 @@ def test_no_pickle_without_trust(forest: Any, tmp_path: Path, monkeypatch: pytes
     with pytest.raises(UsageError) as caught:
         rule(str(path))
     assert str(caught.value) == (f"the model {path} is a pickle, which can run any code when it is opened; save it "
-                                 "with skops or as ONNX, or say --trust if you made it yourself")
+                                 "with skops or as ONNX, or set SEQTUTOR_TRUST=1 if you made it yourself")
     monkeypatch.setenv("SEQTUTOR_TRUST", "1")
     assert rule(str(path))(TEXTS) == pytest.approx(forest.predict_proba(bits(TEXTS))[:, 1].tolist())
     path.write_bytes(pickle.dumps("a text"))
@@ -88,10 +88,10 @@ def test_types_that_skops_does_not_know(forest: Any, tmp_path: Path, monkeypatch
     io = pytest.importorskip("skops.io")
     path = tmp_path / "foreign.skops"
     io.dump(Foreign(), path)
-    with pytest.raises(UsageError, match=r"holds types that skops does not vouch for \(.*Foreign\); say --trust"):
+    with pytest.raises(UsageError, match=r"types that skops does not vouch for \(.*Foreign\); set SEQTUTOR_TRUST=1"):
         rule(str(path))
     io.dump(forest, path)
-    with pytest.raises(UsageError, match=r"\(sklearn\.tree\._tree\.Tree\); say --trust"):
+    with pytest.raises(UsageError, match=r"\(sklearn\.tree\._tree\.Tree\); set SEQTUTOR_TRUST=1"):
         rule(str(path))
     monkeypatch.setenv("SEQTUTOR_TRUST", "1")
     assert rule(str(path))(TEXTS) == pytest.approx(forest.predict_proba(bits(TEXTS))[:, 1].tolist())

@@ -120,14 +120,14 @@ def _skops(path: Path) -> Read:
     foreign = io.get_untrusted_types(file=path)
     if foreign and not _trusted():
         raise UsageError(f"the model {path} holds types that skops does not vouch for ({', '.join(foreign)}); "
-                         "say --trust if you made it yourself")
+                         "set SEQTUTOR_TRUST=1 if you made it yourself")
     return _sklearn(io.load(path, trusted=foreign))
 
 
 def _joblib(path: Path) -> Read:
     if not _trusted():
         raise UsageError(f"the model {path} is a pickle, which can run any code when it is opened; save it with skops "
-                         "or as ONNX, or say --trust if you made it yourself")
+                         "or as ONNX, or set SEQTUTOR_TRUST=1 if you made it yourself")
     import joblib
 
     return _sklearn(joblib.load(path))
