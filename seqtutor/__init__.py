@@ -19,6 +19,7 @@ _WHERE = {
     "SequenceModel": "model", "ModelConfig": "model", "load_model": "models",
     "Sampler": "sampling", "SamplingConfig": "sampling", "pretrain": "pretrain", "PretrainConfig": "pretrain",
     "generate": "generate", "score_table": "scoring",
+    "Objective": "objective", "Rewarder": "rewards",
 }
 __all__ = ["__version__", *_WHERE]
 
