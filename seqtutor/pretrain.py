@@ -166,9 +166,10 @@ def pretrain(domain: Domain, prepared: Prepared, out: Path, *, model: ModelConfi
             # 4e. what to tell, what to keep
             running[:2] += torch.tensor([loss.item() * tokens, tokens], dtype=torch.float64)
             elapsed = seconds + time.monotonic() - started
+            now = {"step": step, "steps": steps, "loss": loss.item(), "seconds": elapsed,
+                   "drawn_valid": float(running[2] / running[3])}
             if report and rank == 0:
-                report({"step": step, "steps": steps, "loss": loss.item(), "seconds": elapsed,
-                        "drawn_valid": float(running[2] / running[3])})
+                report(now)
             if step == steps or (step % per_epoch == 0 and step // per_epoch % config.evaluate_epochs == 0):
                 row = {"step": step, "seconds": round(elapsed, 1),
                        "epoch": round(step / per_epoch, 3) if step % per_epoch else step // per_epoch,
@@ -181,7 +182,7 @@ def pretrain(domain: Domain, prepared: Prepared, out: Path, *, model: ModelConfi
                 if rank == 0:
                     write_metrics(log, rows)
                     if report:
-                        report({"step": step, "steps": steps, "loss": loss.item(), "seconds": elapsed, "row": row})
+                        report(now | {"row": row})
             stop = world == 1 and interrupted()  # (one of several processes cannot stop alone)
             if rank == 0 and (time.monotonic() - last_saved > 60 * config.checkpoint_minutes or step == steps or stop):
                 _keep(saved, network, optimizer, identity, step, rows, elapsed, running)

@@ -430,11 +430,12 @@ def test_the_command_draws_and_tells(tmp_path: Path, peptide_file: Path, capsys:
     out = tmp_path / "a.safetensors"
     with pytest.raises(SystemExit) as stop:
         main(["pretrain", str(PEPTIDES), str(peptide_file), "--out", str(out), "--epochs", "1", "--width", "8",
-              "--evaluate-samples", "10"])
+              "--evaluate-samples", "10", "--condition", "1"])
     told, err = capsys.readouterr()
     assert (stop.value.code, told) == (0, "")
     assert "peptides.txt: 400 rows, 0 left out" in err
     assert "epoch 1: training 3." in err
+    assert "unique 1" in err
     assert err.endswith(f"wrote {out}\n")
     assert Path(f"{out}.loss.png").read_bytes().startswith(b"\x89PNG")
     assert "pretrain" in SequenceModel.load(out).provenance["command"]
