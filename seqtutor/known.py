@@ -27,6 +27,9 @@ class KnownTexts:
         at = int(np.searchsorted(self._hashes, wanted))
         return at < len(self._hashes) and bool(self._hashes[at] == wanted)
 
+    def __or__(self, other: KnownTexts) -> KnownTexts:
+        return KnownTexts(np.union1d(self._hashes, other._hashes))
+
     @staticmethod
     def path(model: Path) -> Path:
         """Where the known texts of ``model`` (a .safetensors file) are kept."""

@@ -5,6 +5,7 @@ What needs RDKit is imported when it is used, so that `seqtutor generate molecul
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -102,7 +103,8 @@ class Molecules(Domain):
 
     def versions(self) -> dict[str, str]:
         import rdkit
-        return {"rdkit": rdkit.__version__}
+        code = b"".join(Path(__file__).with_name(name).read_bytes() for name in ("standard.py", "tokens.py"))
+        return {"rdkit": rdkit.__version__, "standardise": hashlib.sha256(code).hexdigest()[:16]}
 
     def accepts(self, texts: Sequence[str], **options: Any) -> Sequence[bool]:
         """Which SMILES hold every ``keep`` pattern, no ``avoid`` pattern and no alert of the ``alerts`` catalogues."""
