@@ -36,7 +36,7 @@ class TuneConfig:
                                                       "[0.9 for path; the others take --n-step]"})
     double: bool = field(default=True, metadata={"help": "double Q: the online network chooses, the target one values"})
     target_rate: float = field(default=0.02, metadata={"help": "Polyak step of the target network (psi, q, g)"})
-    learning_rate: float = field(default=1e-3, metadata={"help": "Adam's, of the policy; falls to zero by a cosine"})
+    learning_rate: float = field(default=5e-4, metadata={"help": "Adam's, of the policy; falls to zero by a cosine"})
     critic_memory: float = field(default=0.95, metadata={"help": "weight of the critic's data an update later, 0 to 1"})
     clip: float = field(default=1.0, metadata={"help": "gradient norm above which gradients are scaled down"})
     temperature: float = field(default=1.0, metadata={"help": "of fresh samples; 0 is greedy"})

@@ -284,11 +284,7 @@ class Tutor:
         everything, hidden = log_probs(self.policy, x.ids[:, :-1], allowed)
         value = self.critic(hidden)
         log_pi, now = chosen(everything, x.actions, x.mask), everything.detach()
-        if chunk.prior is not None and chunk.fresh is not None:
-            f = chunk.fresh
-            totals += np.array([float(losses.kl_by_token(now, chunk.prior, x.mask)[f].sum()),
-                                float((log_pi.detach() - chunk.log_p)[f].sum()),
-                                float(losses.entropy_by_token(now, x.mask)[f].sum())])
+        self._measure(chunk, now, log_pi.detach(), totals)
         # whose values and probabilities the targets are made of: for path the policy's own, taken as they are
         judge, state_value = now, value
         if self.target is not None:
@@ -308,6 +304,14 @@ class Tutor:
             returns = goal - log_pi.detach()
         self.critic.observe(hidden, returns, learn)
         return losses.residuals(config.method, log_pi, chunk.log_p, value, goal, learn)
+
+    def _measure(self, chunk: Chunk, everything: Tensor, log_pi: Tensor, totals: NDArray[np.float64]) -> None:
+        """Adds KL, KL by samples and entropy of the fresh sequences of a batch, in nats, to ``totals``."""
+        if chunk.prior is not None and chunk.fresh is not None:
+            mask, fresh = chunk.x.mask, chunk.fresh
+            totals += np.array([float(losses.kl_by_token(everything, chunk.prior, mask)[fresh].sum()),
+                                float((log_pi - chunk.log_p)[fresh].sum()),
+                                float(losses.entropy_by_token(everything, mask)[fresh].sum())])
 
     def _stay_within_budget(self) -> None:
         """Keeps the policy while its KL is within the budget; past it takes up the last such policy again."""
