@@ -27,6 +27,7 @@ from seqtutor import checkpoint
 from seqtutor.domain import Domain, SeqtutorError, UsageError
 from seqtutor.files import atomic, check_readable
 from seqtutor.guard import Guard
+from seqtutor.interrupt import held_interrupt
 from seqtutor.machine import keep_freed_memory
 from seqtutor.model import SequenceModel
 from seqtutor.objective import Objective
@@ -91,12 +92,13 @@ def begin(folder: Path, setup: Setup) -> None:
     setup.save(folder)
 
 
-def tune(folder: Path, setup: Setup, domain: Domain, prior: SequenceModel, *, guard: bool = True,
-         report: Report | None = None) -> str:
-    """Runs, or goes on with, the run in ``folder`` and returns why it ended before its last step, or "".
+def tune(folder: Path, setup: Setup, domain: Domain, prior: SequenceModel, *, resume: bool = False,
+         guard: bool = True, report: Report | None = None) -> str:
+    """Begins the run in ``folder``, or goes on with it, and returns why it ended before its last step, or "".
 
-    ``report`` is told the figures of every step. At Ctrl-C a checkpoint is written and KeyboardInterrupt goes on to the
-    caller; so is one when the loss stops being finite, with the policy as it was.
+    ``report`` is told the figures of every step. At Ctrl-C the step is finished, a checkpoint written and
+    KeyboardInterrupt raised. Raises :class:`SeqtutorError` where the loss stops being finite or a checkpoint cannot be
+    written; the last one stays.
     """
     # 1. The parts
     config = setup.config
@@ -113,15 +115,18 @@ def tune(folder: Path, setup: Setup, domain: Domain, prior: SequenceModel, *, gu
         rows: list[dict[str, Any]] = []
         # 2. Where it stopped, if it had begun
         place = folder / "checkpoint.safetensors"
+        if not resume:
+            tutor.give(setup.given)  # refuses what cannot be learnt from before there is a folder
+            begin(folder, setup)
         good: dict[str, Tensor] = {}
         best_j, ended, seconds = -math.inf, "", 0.0
-        if place.exists():
+        if resume and place.exists():
             tensors, state = checkpoint.load(place)
             tutor.load(tensors, state["tutor"])
             watch, best_j, seconds, ended = Guard(**state["guard"]), state["best_j"], state["seconds"], state["ended"]
             good = checkpoint.unpack("good", tensors)
             rows = [row for row in read_rows(folder / "metrics.csv") if int(row["step"]) <= tutor.done]
-        else:
+        elif resume:
             tutor.give(setup.given)
 
         def keep() -> None:
@@ -135,8 +140,8 @@ def tune(folder: Path, setup: Setup, domain: Domain, prior: SequenceModel, *, gu
 
         # 3. Step after step
         started = last = time.monotonic()
-        try:
-            while tutor.done < config.steps and not ended:
+        with held_interrupt() as interrupted:  # a step is finished before Ctrl-C is heard
+            while tutor.done < config.steps and not ended and not interrupted():
                 figures = tutor.step()
                 rows.append({**figures, "seconds": round(seconds + time.monotonic() - started, 1)})
                 # 4. The guard; the best policy so far by the objective itself, E[R] − β·KL
@@ -150,9 +155,9 @@ def tune(folder: Path, setup: Setup, domain: Domain, prior: SequenceModel, *, gu
                 if time.monotonic() - last > config.checkpoint_seconds:
                     keep()
                     last = time.monotonic()
-        except (KeyboardInterrupt, SeqtutorError):
-            keep()
-            raise
+            if interrupted() and tutor.done < config.steps and not ended:
+                keep()
+                raise KeyboardInterrupt
         # 5. The policy: the last one, or after a collapse the best
         if ended and good:
             tutor.policy.load_state_dict(good)

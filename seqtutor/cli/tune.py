@@ -71,7 +71,7 @@ def run(domain: Domain, spec: str, *, objective: str | None, out: Path, resume: 
     from seqtutor.model import SequenceModel
     from seqtutor.models import find_model
     from seqtutor.objective import Objective
-    from seqtutor.run import Setup, begin, tune
+    from seqtutor.run import Setup, tune
     if resume:
         if given := sorted([*settings, *options, *(["objective"] if objective else []), *(["model"] if model else [])]):
             raise UsageError(f"--resume goes on with the settings in {out}; leave out --"
@@ -99,8 +99,6 @@ def run(domain: Domain, spec: str, *, objective: str | None, out: Path, resume: 
     if file_sha256(file) != setup.sha256:
         raise UsageError(f"the prior {setup.model!r} is no longer the file that {out} began with; put that one back")
     prior = SequenceModel.load(file, domain.name)
-    if not resume:
-        begin(out, setup)
 
     # 2. Tune
     set_threads(threads)
@@ -112,9 +110,10 @@ def run(domain: Domain, spec: str, *, objective: str | None, out: Path, resume: 
                             f"β {at['beta']:.3g} · valid {at['valid']:.0%} · unique {at['unique']:.0%}")
 
         try:
-            ended = tune(out, setup, domain, prior, guard=not no_guard, report=report)
+            ended = tune(out, setup, domain, prior, resume=resume, guard=not no_guard, report=report)
         except (KeyboardInterrupt, SeqtutorError):
-            progress.say(f"kept in {out}; go on with: seqtutor tune {spec} --out {out} --resume")
+            if (out / "checkpoint.safetensors").exists():
+                progress.say(f"kept in {out}; go on with: seqtutor tune {spec} --out {out} --resume")
             raise
     click.echo(f"wrote {out}; seed {config.seed}; try: seqtutor generate {spec} --model {out} -n 20", err=True)
     if ended:
