@@ -17,7 +17,7 @@ ROWS, LONGEST = 5, 6
 
 
 def case(seed: int) -> dict[str, Tensor]:
-    """Random rows of unequal length, some of whose first tokens were given; padding holds numbers that must not count."""
+    """Random rows of unequal length, some first tokens given; padding holds numbers that must not count."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(1, LONGEST + 1, ROWS)
     given = [int(rng.integers(0, length)) for length in lengths]
@@ -74,7 +74,7 @@ def test_returns_sum_what_follows(gamma: float):
 
 
 def test_what_does_not_count_changes_nothing():
-    """Values, rewards and probabilities at padding and at given tokens reach no target, return, residual or gradient."""
+    """Whatever stands at padding and at given tokens reaches no target, return, residual or gradient."""
     x = case(2)
     other = {name: torch.where(x["mask"], tensor, 1e6 * (1 + tensor)) if tensor.is_floating_point() else tensor
              for name, tensor in x.items()} | {"trace": x["trace"]}
@@ -148,7 +148,8 @@ def test_all_residuals_are_zero_at_the_optimum(grammar: bool, gamma: float):
                                                                                      c["log_pi"])
         following = losses.shifted(c["top" if hard else "value"], x.mask)
         for n, lam in [(1, 0), (2, 0), (5, 0), (1, 0.5), (1, 1)]:
-            goal = losses.targets(c["log_p"], c["nats"], x.mask, following, trace, correction, gamma=gamma, n=n, lam=lam)
+            goal = losses.targets(c["log_p"], c["nats"], x.mask, following, trace, correction, gamma=gamma, n=n,
+                                  lam=lam)
             for method in ["q"] if hard else ["path", "psi", "g"]:
                 residual = losses.residuals(method, c["log_pi"], c["log_p"], c["value"], goal, x.mask)
                 assert residual.abs().max().item() < 1e-5
