@@ -56,13 +56,11 @@ class Memory:
         if self.recent_size:
             self.recent = (self.recent + experiences)[-self.recent_size:]
         if self.best_size:
-            known = {e.canonical for e in self.best}
-            floor = self.best[-1].total if len(self.best) == self.best_size else -np.inf
-            for e in experiences:
-                if e.canonical and e.canonical not in known and e.total > floor:
-                    known.add(e.canonical)
-                    self.best.append(e)
-            self.best = sorted(self.best, key=lambda e: -e.total)[:self.best_size]  # stable: the earlier one first
+            found = {e.canonical: e for e in self.best}
+            for e in experiences:  # spellings of one thing may differ in what their steps earn
+                if e.canonical and (e.canonical not in found or e.total > found[e.canonical].total):
+                    found[e.canonical] = e
+            self.best = sorted(found.values(), key=lambda e: -e.total)[:self.best_size]  # stable: the earlier one first
 
     def sample_recent(self, n: int, rng: np.random.Generator) -> list[Experience]:
         """``n`` of the recent ones, uniformly, with repeats only when there are fewer."""
