@@ -260,8 +260,9 @@ class Tutor:
         if not (math.isfinite(loss) and torch.isfinite(norm)):
             raise SeqtutorError(f"the loss stopped being finite at step {self.done + 1}; begin again with a lower "
                                 "--learning-rate or a higher --beta")
+        fall = 0.5 * (1 + math.cos(math.pi * min(1.0, self.done / config.steps)))
         for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, self.done / config.steps)))
+            group["lr"] = config.learning_rate * fall * min(1.0, (self.done + 1) / max(1, config.warmup))
         self.optimizer.step()
         self._refit()
         return loss
