@@ -38,7 +38,7 @@ class TuneConfig:
     target_rate: float = field(default=0.02, metadata={"help": "Polyak step of the target network (psi, q, g)"})
     learning_rate: float = field(default=5e-4, metadata={"help": "Adam's, of the policy; falls to zero by a cosine"})
     warmup: int = field(default=20, metadata={"help": "steps over which the learning rate rises, while V is found"})
-    critic_memory: float = field(default=0.97, metadata={"help": "weight of the critic's data an update later, 0 to 1"})
+    critic_memory: float = field(default=0.97, metadata={"help": "weight of V's data one update later, 0 to 1"})
     clip: float = field(default=1.0, metadata={"help": "gradient norm above which gradients are scaled down"})
     temperature: float = field(default=1.0, metadata={"help": "of fresh samples; 0 is greedy"})
     epsilon: float = field(default=0.0, metadata={"help": "share of uniformly random tokens in fresh samples"})
@@ -52,7 +52,8 @@ class TuneConfig:
         for name in ("steps", "batch", "updates", "n_step", "max_length"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("warmup", "edits", "variants", "recent", "best", "given", "recent_size", "best_size", "checkpoint_seconds"):
+        for name in ("warmup", "edits", "variants", "recent", "best", "given", "recent_size", "best_size",
+                     "checkpoint_seconds"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)}")
         for name in ("learning_rate", "clip", "rank"):
