@@ -34,6 +34,8 @@ class TuneConfig:
     n_step: int = field(default=1, metadata={"help": "length of bootstrapped targets (psi, q, g)"})
     lam: float | None = field(default=None, metadata={"help": "λ that mixes targets of all lengths, 0 to 1 "
                                                       "[0.9 for path; the others take --n-step]"})
+    lam_end: float | None = field(default=None, metadata={"help": "λ at the end of the run, reached evenly; the same "
+                                                          "if not given"})
     double: bool = field(default=True, metadata={"help": "double Q: the online network chooses, the target one values"})
     target_rate: float = field(default=0.02, metadata={"help": "Polyak step of the target network (psi, q, g)"})
     learning_rate: float = field(default=5e-4, metadata={"help": "Adam's, of the policy; falls to zero by a cosine"})
@@ -59,7 +61,7 @@ class TuneConfig:
         for name in ("learning_rate", "clip", "rank"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("lam", "epsilon", "target_rate", "critic_memory"):
+        for name in ("lam", "lam_end", "epsilon", "target_rate", "critic_memory"):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
         if not 0 < self.gamma <= 1:
@@ -71,7 +73,9 @@ class TuneConfig:
         if self.control != "fixed" and not 0 < self.kl < math.inf:
             raise UsageError(f"a KL above 0 nats a sequence is needed to steer by, not {self.kl}")
 
-    @property
-    def mixing(self) -> float:
-        """λ as the losses take it; 0 for targets of ``n_step``."""
-        return self.lam if self.lam is not None else 0.9 if self.method == "path" else 0.0
+    def mixing(self, done: int) -> float:
+        """λ after ``done`` steps, as the losses take it; 0 for targets of ``n_step``. With a low λ the critic's errors
+        are part of what is learnt, with a high one chance is; a λ that rises to 1 ends exact."""
+        first = self.lam if self.lam is not None else 0.9 if self.method == "path" else 0.0
+        last = first if self.lam_end is None else self.lam_end
+        return first + (last - first) * min(1.0, done / self.steps)

@@ -298,7 +298,7 @@ class Tutor:
             state_value = state_value + judge.gather(-1, picked[..., None])[..., 0]
             trace, correction = (picked == x.actions).float(), torch.zeros_like(value)
         goal = losses.targets(chunk.log_p, chunk.nats, learn, losses.shifted(state_value, learn), trace, correction,
-                              gamma=config.gamma, n=config.n_step, lam=config.mixing)
+                              gamma=config.gamma, n=config.n_step, lam=config.mixing(self.done))
         if self.target is None:
             returns = losses.returns(log_pi.detach(), chunk.log_p, chunk.nats, learn, config.gamma)
         else:
