@@ -21,6 +21,7 @@ from conftest import ROOT, Cli
 from seqtutor import checkpoint
 from seqtutor.domain import Domain, SeqtutorError, UsageError
 from seqtutor.guard import Guard
+from seqtutor.known import KnownTexts
 from seqtutor.model import SequenceModel
 from seqtutor.objective import Objective
 from seqtutor.rewards import Rewarder
@@ -59,6 +60,9 @@ def test_folder_generate_and_compare(cli: Cli, prior: Path, tmp_path: Path) -> N
     assert model.provenance["objective"]["terms"][0]["rule"] == "gravy"
     drawn = cli("generate", PEPTIDES, "--model", "runs/one", "-n", "3", "--seed", "1")
     assert drawn.returncode == 0, drawn.stderr
+    KnownTexts.of(["ACDE"]).save(prior)  # what the policy has not written anew, it may have from its prior
+    novel = cli("generate", PEPTIDES, "--model", "runs/one", "-n", "3", "--seed", "1", "--novel")
+    assert novel.returncode == 0, novel.stderr
     compared = cli("compare", PEPTIDES, str(prior), "runs/one", "-n", "50", "--seed", "1")
     assert compared.returncode == 0, compared.stderr
     again = cli("tune", PEPTIDES, "--model", str(prior), "--objective", "gravy:maximise", "--out", "runs/one", *QUICK)

@@ -101,7 +101,7 @@ def run(domain: Domain, spec: str, *, n: int | None, model: str | None, seed: in
     from seqtutor.models import find_model
     file = find_model(model or domain.name)
     network = SequenceModel.load(file, domain.name)
-    known = KnownTexts.load(file) if novel else frozenset[str]()
+    known = KnownTexts.find(file, network.provenance) if novel else frozenset[str]()
 
     # 2. Generate
     from seqtutor.generate import generate
