@@ -31,7 +31,7 @@ class Critic:
         self.weights = torch.zeros(width + 1)
         self.gram = torch.zeros(width + 1, width + 1, dtype=torch.float64)
         self.moment = torch.zeros(width + 1, dtype=torch.float64)
-        self.places = torch.zeros(longest, width + 1, dtype=torch.float64)  # the part of gram's last row of each position
+        self.places = torch.zeros(longest, width + 1, dtype=torch.float64)  # gram's last row, by position
         self._sums = torch.zeros(2, longest)  # what the returns are above the level, and how many, since the last fit
 
     def __call__(self, hidden: Tensor) -> Tensor:
