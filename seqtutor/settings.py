@@ -17,7 +17,7 @@ class TuneConfig:
 
     method: str = field(default="path", metadata={"help": "path, psi, q or g"})
     steps: int = field(default=500, metadata={"help": "rounds of new experience"})
-    batch: int = field(default=128, metadata={"help": "fresh samples a step"})
+    batch: int = field(default=128, metadata={"help": "fresh samples a step; 0 learns from given ones alone"})
     edits: int = field(default=0, metadata={"help": "neighbours of the best sequences a step, by the domain's edits"})
     variants: int = field(default=0, metadata={"help": "other spellings of the best sequences a step"})
     recent: int = field(default=0, metadata={"help": "remembered recent sequences an update"})
@@ -40,7 +40,9 @@ class TuneConfig:
     target_rate: float = field(default=0.02, metadata={"help": "Polyak step of the target network (psi, q, g)"})
     learning_rate: float = field(default=5e-4, metadata={"help": "Adam's, of the policy; falls to zero by a cosine"})
     warmup: int = field(default=20, metadata={"help": "steps over which the learning rate rises, while V is found"})
-    critic_memory: float = field(default=0.97, metadata={"help": "weight of V's data one update later, 0 to 1"})
+    critic_memory: float = field(default=0.95, metadata={"help": "weight of V's data one update later, 0 to 1"})
+    critic_ridge: float = field(default=0.005, metadata={"help": "shrinks the critic's fit: larger is steadier, "
+                                                         "smaller less biased; a share of the mean square"})
     clip: float = field(default=1.0, metadata={"help": "gradient norm above which gradients are scaled down"})
     temperature: float = field(default=1.0, metadata={"help": "of fresh samples; 0 is greedy"})
     epsilon: float = field(default=0.0, metadata={"help": "share of uniformly random tokens in fresh samples"})
@@ -51,14 +53,14 @@ class TuneConfig:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise UsageError(f"the method must be one of {', '.join(METHODS)}, not {self.method!r}")
-        for name in ("steps", "batch", "updates", "n_step", "max_length"):
+        for name in ("steps", "updates", "n_step", "max_length"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("warmup", "edits", "variants", "recent", "best", "given", "recent_size", "best_size",
+        for name in ("batch", "warmup", "edits", "variants", "recent", "best", "given", "recent_size", "best_size",
                      "checkpoint_seconds"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)}")
-        for name in ("learning_rate", "clip", "rank"):
+        for name in ("learning_rate", "critic_ridge", "clip", "rank"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
         for name in ("lam", "lam_end", "epsilon", "target_rate", "critic_memory"):
@@ -70,6 +72,10 @@ class TuneConfig:
             raise UsageError(f"β is controlled by {', '.join(CONTROLS)}, not by {self.control!r}")
         if not 0 < self.beta < math.inf:
             raise UsageError(f"beta must be above 0 (reward units per nat), not {self.beta}")
+        if not self.batch and not self.given:
+            raise UsageError("a batch of 0 leaves nothing to learn from; give sequences of your own (given above 0)")
+        if not self.batch and self.control != "fixed":
+            raise UsageError(f"a batch of 0 measures no KL, so β cannot be {self.control}; let it be fixed")
         if self.control != "fixed" and not 0 < self.kl < math.inf:
             raise UsageError(f"a KL above 0 nats a sequence is needed to steer by, not {self.kl}")
 

@@ -62,12 +62,14 @@ class Tutor:
         self.grammar = grammar
         self.permitted = Permitted(len(prior.vocabulary), grammar)
         self.policy = copy.deepcopy(prior)
-        self.critic = Critic(prior.config.width, config.max_length, config.critic_memory)
+        self.critic = Critic(prior.config.width, config.max_length, config.critic_memory, config.critic_ridge)
         self.target = copy.deepcopy((self.policy, self.critic)) if config.method != "path" else None
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
         self.memory = Memory(config.recent_size, config.best_size, config.rank)
         self.beta = BetaControl(config.control, config.beta, config.kl)
         self.rates = RateControl(targets or {})
+        if targets and not config.batch:
+            raise UsageError("rates are measured on fresh samples: targets need a batch of at least 1")
         self.done = 0
         self.fresh_totals: NDArray[np.float64] = np.zeros(0)  # of the last step's fresh samples, for a guard
         self.fresh_values: dict[str, NDArray[np.float64]] = {}
@@ -103,6 +105,8 @@ class Tutor:
         Raises :class:`SeqtutorError` when the loss is not finite; the policy is then as it was before that update.
         """
         config, number = self.config, self.done
+        if not config.batch and not self.memory.given:
+            raise UsageError("a batch of 0 learns from given sequences alone, and nothing was given")
         # 1. Fresh samples, then neighbours and other spellings of the best, all as token ids
         rows = self._fresh(number)
         fresh = len(rows)
@@ -115,7 +119,7 @@ class Tutor:
         self.memory.add(e for e in experiences if e is not None)
         # 4. Updates: the new experience with some of the old; then, if asked for, only the old
         rng = np.random.default_rng([config.seed, number])
-        totals = np.zeros(3)
+        totals = np.zeros(3) if fresh else np.full(3, math.nan)
         loss = 0.0
         for update in range(config.updates):
             old = self._remembered(rng)
@@ -130,7 +134,7 @@ class Tutor:
             self.beta.observe(kl)
         scored = [e.features for e in experiences[:fresh] if e is not None and e.canonical]
         if self.rates.names and scored:
-            self.rates.observe(np.stack(scored))
+            self.rates.observe(np.stack(scored), self._pace)
         if self.beta.mode == "budget":
             self._stay_within_budget()
         self.done += 1
@@ -149,6 +153,8 @@ class Tutor:
 
     def _fresh(self, number: int) -> list[NDArray[np.int64]]:
         config = self.config
+        if not config.batch:
+            return []
         sampling = SamplingConfig(temperature=config.temperature, epsilon=config.epsilon, batch=config.batch,
                                   max_length=config.max_length, precision=self._precision)
         sampler = Sampler(self.policy, sampling, seed=config.seed * 1_000_003 + number, grammar=self.grammar)
@@ -180,9 +186,9 @@ class Tutor:
         given = [min(self.domain.given(t), len(ids)) for t, ids in zip(tokens, rows, strict=True)]
         features = np.stack([scores.values[name] for name in self.rates.names], 1) if self.rates.names \
             else np.zeros((len(rows), 0))
-        valid = np.array([c is not None for c in scores.canonical], bool)
-        unscored = np.isnan(scores.end) | (np.isnan(features).any(1) & valid)
-        features = np.nan_to_num(features).astype(np.float32)
+        # a rule that has nothing to say of a sequence leaves its rate as it is to be
+        features = np.where(np.isnan(features), self.rates.targets, features).astype(np.float32)
+        unscored = np.isnan(scores.end)
         chunks: list[Chunk] = []
         experiences: list[Experience | None] = [None] * len(rows)
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
@@ -220,10 +226,11 @@ class Tutor:
         return chunks
 
     def _nats(self, e: Experience) -> NDArray[np.float32]:
-        """Credited reward of each token in nats: R/β, and λ·f at the end."""
+        """Credited reward of each token in nats: R/β, and at the end of what is valid λ·(f − target). The target moves
+        log Z alone, which so stays in place when λ moves, and keeps the rates those of valid sequences."""
         nats = e.reward / np.float32(self.beta.beta)
-        if len(e.features):
-            nats[-1] += np.float32(e.features @ self.rates.multipliers)
+        if len(e.features) and e.canonical:
+            nats[-1] += np.float32((e.features - self.rates.targets) @ self.rates.multipliers)
         return nats
 
     def _figures(self, scores: Rewards, fresh: Sequence[Experience | None]) -> dict[str, float]:
@@ -232,8 +239,8 @@ class Tutor:
         values = {name: found[:len(fresh)] for name, found in scores.values.items()}
         best = self.memory.best[:1]
         return {"calls": self.rewarder.calls, "reward": float(np.mean(totals)) if totals else math.nan,
-                "best": best[0].total if best else math.nan, "valid": len(texts) / max(1, len(fresh)),
-                "unique": len(set(texts)) / max(1, len(texts)),
+                "best": best[0].total if best else math.nan, "valid": len(texts) / len(fresh) if fresh else math.nan,
+                "unique": len(set(texts)) / max(1, len(texts)) if fresh else math.nan,
                 **{name: float(np.nanmean(v)) if not np.isnan(v).all() else math.nan for name, v in values.items()}}
 
     # -- updates ------------------------------------------------------------------------------------------------------
@@ -243,7 +250,10 @@ class Tutor:
         samples and entropy of fresh sequences (nats, summed) are added to ``totals``."""
         config = self.config
         actions = sum(int(c.learn.sum()) for c in chunks)
-        if not actions:
+        if not actions:  # nothing could be scored: the KL is as it is, and there is nothing to learn
+            with torch.no_grad():
+                for chunk in chunks:
+                    self._residuals(chunk, totals)
             return 0.0
         if self.done == 0 and not self.critic.gram.any():  # the critic begins with what the prior's samples say
             with torch.no_grad():
@@ -260,12 +270,17 @@ class Tutor:
         if not (math.isfinite(loss) and torch.isfinite(norm)):
             raise SeqtutorError(f"the loss stopped being finite at step {self.done + 1}; begin again with a lower "
                                 "--learning-rate or a higher --beta")
-        fall = 0.5 * (1 + math.cos(math.pi * min(1.0, self.done / config.steps)))
+        warm = min(1.0, (self.done + 1) / max(1, config.warmup))
         for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * fall * min(1.0, (self.done + 1) / max(1, config.warmup))
+            group["lr"] = config.learning_rate * warm * self._pace
         self.optimizer.step()
         self._refit()
         return loss
+
+    @property
+    def _pace(self) -> float:
+        """Of learning and of the dual steps on rates: from 1 to 0 by a cosine over the run."""
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, self.done / self.config.steps)))
 
     def _refit(self, level_rate: float | None = None) -> None:
         """Fits the critic, and lets the target network follow."""
@@ -316,10 +331,10 @@ class Tutor:
 
     def _stay_within_budget(self) -> None:
         """Keeps the policy while its KL is within the budget; past it takes up the last such policy again."""
-        if not self.beta.exceeded:
+        if self.beta.within:
             self.safe = {name: tensor.clone() for name, tensor in self.policy.state_dict().items()}
             self.safe_kl = self.beta.running
-        elif self.safe:
+        elif self.beta.exceeded and self.safe:
             self.policy.load_state_dict(self.safe)
             self.beta.go_back(self.safe_kl)
 

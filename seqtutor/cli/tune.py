@@ -44,7 +44,8 @@ PARAMETERS: list[click.Parameter] = [
 #: settings that an option of another name chooses, or the domain
 _ELSEWHERE = ("control", "kl", "max_length")
 #: what a setting comes to when it is not given, where that is not its own default
-_DEFAULTS = {"beta": "the objective's, or 0.05", "gamma": "the objective's, or 1", "seed": "drawn and told", "lam": "", "lam_end": ""}
+_DEFAULTS = {"beta": "the objective's, or 0.05", "gamma": "the objective's, or 1", "seed": "drawn and told",
+             "lam": "", "lam_end": ""}
 _TYPES: dict[str, Any] = {"str": click.Choice(METHODS), "int": int, "float": float, "float | None": float, "bool": bool}
 SETTINGS = [f for f in dataclasses.fields(TuneConfig) if f.name not in _ELSEWHERE]
 
