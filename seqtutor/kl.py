@@ -48,7 +48,7 @@ class BetaControl:
         elif self.mode == "budget":  # aims 10 % below and looks ahead: the estimate is noisy, the policy answers late
             self.ahead = self.running + _AHEAD * (self.running - before)
             past = _clip(self.ahead / (0.9 * self.kl) - 1, 1)
-            self.beta = max(self.least, self.beta * math.exp(self.rate * (past if past > 0 else past / 2)))
+            self.beta = max(self.least, self.beta * math.exp(2 * self.rate * past))
 
     @property
     def within(self) -> bool:
