@@ -47,6 +47,19 @@ def step_score(function: Callable[..., np.ndarray]) -> Callable[..., list[list[f
     return score
 
 
+def end_score(name: str) -> Callable[[Sequence[str]], list[float]]:
+    """One of the metrics of Table 1 on texts of a primer and 32 classes."""
+    def score(texts: Sequence[str]) -> list[float]:
+        return sequence_tutor.metrics(classes([text.split(" ") for text in texts]))[name].tolist() if texts else []
+
+    return score
+
+
+def nine(x: np.ndarray) -> np.ndarray:
+    """0. The nine rules together: r_MT, what the paper's networks were tuned to."""
+    return np.sum(list(sequence_tutor.rewards(x).values()), axis=0)
+
+
 class NoteRnn(Domain):
     """33 classes, "0" to "37" with blanks between them; the first is the primer."""
 
@@ -56,8 +69,13 @@ class NoteRnn(Domain):
     max_length = 2 + STEPS
     tokens = tuple(map(str, range(CLASSES)))
     rules = tuple(Rule(name, " ".join((rule.__doc__ or "").split()[1:]), step_score(rule), when="step")
-                  for name, rule in sequence_tutor.RULES.items())
-    presets = {"sequence-tutor": dict.fromkeys(sequence_tutor.RULES, 1.0)}  # noqa: RUF012 (as in Domain)
+                  for name, rule in (sequence_tutor.RULES | {"nine": nine}).items()) + tuple(
+        Rule(name, about, end_score(metric), low=0.0, high=1.0) for name, metric, about in (
+            ("tonic-start", "num_starting_tonic", "whether the first class is the tonic"),
+            ("unique-high", "num_high_unique", "whether the highest class occurs once"),
+            ("unique-low", "num_low_unique", "whether the lowest pitch occurs once")))
+    presets = {"sequence-tutor": {  # noqa: RUF012 (as in Domain)
+        "about": "the nine rules as published, c = .5", "terms": ["nine"], "aggregate": "sum", "beta": 0.5}}
 
     def split(self, text: str) -> list[str]:
         parts = text.split(" ") if text else []
