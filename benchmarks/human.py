@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from note_rnn import STEPS
 from numpy.typing import NDArray
-from table_1 import ROWS, STEPS, Figure, mean, printed, shown, table_1
+from table_1 import ROWS, Figure, mean, printed, shown, table_1
 from timed_run import finished, run_for
 
 from seqtutor.corpus import prepare
@@ -96,9 +97,11 @@ def moment(line: str, rate: float, texts: Sequence[str]) -> list[float]:
         return []
     _, m = read(tuple(texts))
     if line == LEAPS:
-        return ((1 - rate) * m["num_resolved_leaps"] - rate * m["num_leap_twice"]).tolist()
-    name, of = SHARES[line]
-    return np.nan_to_num(m[name] / of - rate).tolist()  # a constant piece has no autocorrelation
+        found = (1 - rate) * m["num_resolved_leaps"] - rate * m["num_leap_twice"]
+    else:
+        name, of = SHARES[line]
+        found = np.nan_to_num(m[name] / of - rate)  # a constant piece has no autocorrelation
+    return [float(value) for value in found]
 
 
 class Openings(MusicDomain):

@@ -3,13 +3,15 @@
     python benchmarks/sequence_tutor.py --note-rnn note_rnn.npz baseline
     python benchmarks/sequence_tutor.py --note-rnn note_rnn.npz --pieces 20000 --threads 1 tune --seconds 240
     python benchmarks/sequence_tutor.py --note-rnn note_rnn.npz table q=runs/q psi=runs/psi g=runs/g path=runs/path
-    python benchmarks/sequence_tutor.py human
+    python benchmarks/sequence_tutor.py --note-rnn note_rnn.npz optimum runs/sequence-tutor/path
+    python benchmarks/sequence_tutor.py --pieces 10000 --threads 1 human
 
 ``baseline`` samples the Note RNN beside the published column and, where ``note_rnn_baseline.json`` lies beside the
 weights, an independent reimplementation's 100,000 pieces. ``tune`` tunes it with each method for as long, goes on where
 it was stopped, and prints ``table``: the same columns of tuned models (files or run folders), with the mean total
-reward E[R], the KL to the Note RNN in nats a piece, and J = E[R]/c − KL, c = 0.5, rule by rule. ``human`` (see
-``human.py``) holds our own prior to the rates of human melodies instead. Numbers after ± are standard errors.
+reward E[R], the KL to the Note RNN in nats a piece, and J = E[R]/c − KL, c = 0.5, rule by rule. ``optimum`` shows
+which cells of the table the optimum of J gives up. ``human`` (see ``human.py``) holds our own prior to the rates of
+human melodies instead. Numbers after ± are standard errors.
 """
 
 from __future__ import annotations
@@ -22,12 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
-from note_rnn import DOMAIN, load_note_rnn
+from note_rnn import DOMAIN, STEPS, load_note_rnn
 from numpy.typing import NDArray
 from table_1 import (
     EXCHANGED,
     REFERENCE,
     ROWS,
+    C,
     Column,
     as_json,
     mean,
@@ -35,10 +38,12 @@ from table_1 import (
     print_columns,
     print_price,
     printed,
+    sample,
     shown,
 )
 
 from seqtutor.domain import UsageError
+from seqtutor.vocabulary import SPECIALS
 
 if TYPE_CHECKING:
     from seqtutor.model import SequenceModel
@@ -67,7 +72,7 @@ def read_reference(note_rnn: Path) -> dict[str, float]:
     path = note_rnn.with_name("note_rnn_baseline.json")
     if not path.exists():
         return {}
-    content = json.loads(path.read_text())
+    content: dict[str, Any] = json.loads(path.read_text())
     return content | {f"ac{lag}": value for lag, value in enumerate(content["ac"], 1)}
 
 
@@ -153,6 +158,20 @@ def tune(chosen: dict[str, Any], seconds: float, methods: str, out: Path) -> Non
     columns = {c.name: c for c in report({"note rnn": prior, **models}, chosen)}
     if not chosen["json_"] and {"path", "path+targets"} <= columns.keys():
         print_price(columns["path"], columns["path+targets"], TARGETS)
+
+
+@main.command()
+@click.argument("model")
+@click.pass_obj
+def optimum(chosen: dict[str, Any], model: str) -> None:
+    """What J's optimum is like: the best pieces of several kinds by search, begun from those of MODEL."""
+    from optimum import best_pieces, print_best
+
+    from seqtutor.models import load_model
+
+    prior = the_note_rnn(chosen)
+    ids = sample(load_model(model, DOMAIN.name), min(500, chosen["pieces"]), chosen["seed"])
+    print_best(best_pieces(prior, np.array(ids)[:, :1 + STEPS] - len(SPECIALS), C, chosen["seed"]))
 
 
 @main.command()

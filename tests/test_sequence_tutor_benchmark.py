@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import human
 import note_rnn
 import note_rnn_tuning
 import numpy as np
+import optimum
 import pytest
 import sequence_tutor as command
 import timed_run
 import torch
-from table_1 import ROWS
+from table_1 import ROWS, rewards, sample
 
 from seqtutor.domain import Grammar, UsageError
+from seqtutor.evaluate import divergence
 from seqtutor.model import ModelConfig, SequenceModel
 from seqtutor.sampling import Sampler, SamplingConfig
 from seqtutor.vocabulary import EOS, Vocabulary
@@ -57,9 +62,9 @@ def openings(n: int, seed: int = 0) -> list[str]:
 @pytest.mark.usefixtures("clock")
 def test_a_run_goes_on_and_ends_as_if_never_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prior = note_rnn.load_note_rnn(WEIGHTS)
-    small = {"batch": 4, "checkpoint_seconds": 0.0}
+    small: dict[str, Any] = {"batch": 4, "checkpoint_seconds": 0.0}
     monkeypatch.setattr(note_rnn_tuning, "METHODS", {
-        name: timed_run.dataclasses.replace(config, **small) for name, config in note_rnn_tuning.METHODS.items()})
+        name: dataclasses.replace(config, **small) for name, config in note_rnn_tuning.METHODS.items()})
     whole = note_rnn_tuning.tuned("path+targets", prior, 6.0, tmp_path / "whole")
     assert (whole.provenance["tutor_steps"], whole.provenance["cpu_seconds"], whole.provenance["seconds"]) == (6, 6, 12)
 
@@ -118,8 +123,25 @@ def test_the_rates_of_the_table_are_rules_of_the_domain() -> None:
     c, e, g = "14", "18", "21"
     text = " ".join([c, c, *[e] * 30, g])  # the primer, then the tonic, lowest once; the fifth highest once
     other = " ".join([c, e, *[c] * 29, "0", g, ])
-    for name, wanted in {"tonic-start": [1, 0], "unique-high": [1, 1], "unique-low": [1, 0]}.items():
+    for name, wanted in {"unique-high": [1, 1], "unique-low": [1, 0]}.items():
         assert note_rnn.DOMAIN.rule(name)([text, other]) == wanted, name
+    steps = note_rnn.DOMAIN.rule("tonic-start")([text.split(" "), other.split(" ")])
+    assert steps == [[0.0, 1.0, *[0.0] * 31], [0.0] * 33]
+
+
+def test_edits_bring_what_the_network_hardly_writes() -> None:
+    parents = [" ".join(["3", *["16", "18"] * 16]), " ".join(["5", "0", *["20"] * 31])]
+    found = note_rnn.DOMAIN.edits(parents, 200, Random(0))
+    assert len(found) == len(set(found)) > 20
+    rows = np.array([text.split(" ") for text in found], np.int64)
+    both = np.array([text.split(" ") for text in parents], np.int64)
+    assert all(1 in (row != both).sum(1) for row in rows)  # one class of one parent
+    tonic = rows[:, 1] == note_rnn.TONIC
+    high, low = sequence_tutor.unique_high_low(rows[:, 1:])
+    assert tonic.any()
+    assert high.any()
+    assert low.any()
+    assert (tonic | high | low).all()
 
 
 # -- human rates -----------------------------------------------------------------------------------------------------
@@ -128,7 +150,7 @@ def test_the_rates_of_the_table_are_rules_of_the_domain() -> None:
 def words_of(grammar: Grammar, length: int) -> set[tuple[int, ...]]:
     """Every sequence of ``length`` ids that the grammar permits; slow."""
     table = grammar.next_state
-    found = {((), grammar.start)}
+    found: set[tuple[tuple[int, ...], int]] = {((), grammar.start)}
     for _ in range(length):
         found = {((*word, a), int(table[state, a])) for word, state in found for a in range(table.shape[1])
                  if table[state, a] >= 0}
@@ -218,3 +240,59 @@ def test_human_holds_a_prior_to_the_rates(music_model: SequenceModel, tmp_path: 
     assert set(model.provenance["multipliers"]) == set(rates)
     assert all(model.provenance["multipliers"].values())
     assert not torch.equal(model.head.weight, music_model.head.weight)
+
+
+# -- the optimum by search -------------------------------------------------------------------------------------------
+
+
+@needs_weights
+def test_search_scores_pieces_as_the_objective_does_and_keeps_their_kind() -> None:
+    prior = note_rnn.load_note_rnn(WEIGHTS)
+    x = np.array(sample(prior, 20, 0))[:, :33] - 3
+    far = divergence(prior, prior, (x + 3).tolist(), given=[1] * 20)
+    total = np.sum(list(rewards(x[:, 1:]).values()), axis=0)
+    found = optimum.score(prior, x, 0.5)
+    np.testing.assert_allclose(found, far.log_p + 2 * total, rtol=0, atol=2e-3)  # theirs leaves the specials out
+    near = optimum.beginnings(x[:1])
+    both = near[optimum.KINDS["both"](near)]
+    piece, value = optimum.climb(prior, both[0], optimum.KINDS["both"], 0.5, np.random.default_rng(0), sweeps=1)
+    assert optimum.KINDS["both"](piece[None])[0]
+    assert value == pytest.approx(float(optimum.score(prior, piece[None], 0.5)[0]), abs=1e-2)
+    assert value > float(optimum.score(prior, both[:1], 0.5)[0]) + 10
+
+
+def test_search_ends_where_no_single_change_is_for_the_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a made-up score with one best piece, and one that forbids it."""
+    wanted = np.arange(33) % 7
+    monkeypatch.setattr(optimum, "score", lambda prior, x, c: -np.abs(x - wanted).sum(1).astype(float))
+    start = np.zeros(33, np.int64)
+    rng = np.random.default_rng(0)
+    free, value = optimum.climb(None, start, optimum.KINDS["any piece"], 1.0, rng)  # type: ignore[arg-type]
+    assert (free == wanted).all()
+    assert value == 0
+    start[1] = 14
+    held, value = optimum.climb(None, start, optimum.KINDS["starting with tonic"], 1.0, rng)  # type: ignore[arg-type]
+    assert held[1] == 14
+    assert (held[2:] == wanted[2:]).all()
+    assert value == 1 - 14
+
+
+def test_the_best_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimum, "score", lambda prior, x, c: x.sum(1).astype(float))
+    monkeypatch.setattr(optimum, "climb", lambda prior, x, keep, c, rng: (x, float(x.sum())))
+    x = np.array([[3, *[14, 18, 21, 23, 25, 18, 21, 16] * 4], [30, *[14, 16] * 16]])
+    best = optimum.best_pieces(None, x, 0.5)  # type: ignore[arg-type]
+    near = optimum.beginnings(np.array([[3, *x[0, 1:]], [3, *x[1, 1:]]]))
+    for kind, (piece, value) in best.items():
+        assert piece[0] == 3, kind  # all after the primer of the best one
+        assert value == near[optimum.KINDS[kind](near)].sum(1).max(), kind
+
+
+def test_search_begins_from_every_kind() -> None:
+    x = np.array([[3, *[14, 18, 21, 23, 25, 18, 21, 16] * 4]])
+    near = optimum.beginnings(x)
+    assert near.shape[1] == 33
+    for kind, keep in optimum.KINDS.items():
+        assert keep(near).any(), kind
+    assert near.min() >= 0
+    assert near.max() < 38
