@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # a domain does without torch
     from seqtutor.model import SequenceModel
 
 CLASSES, PRIMERS, STEPS = 38, 37, 32
+TONIC = 14  # C4
 WIDTH = 100  # units of the author's LSTM
 SHAPES = {"lstm_kernel": (CLASSES + WIDTH, 4 * WIDTH), "lstm_bias": (4 * WIDTH,), "output_kernel": (WIDTH, CLASSES),
           "output_bias": (CLASSES,)}
@@ -47,6 +49,26 @@ def step_score(function: Callable[..., np.ndarray]) -> Callable[..., list[list[f
     return score
 
 
+def end_score(name: str) -> Callable[[Sequence[str]], list[float]]:
+    """One of the metrics of Table 1 on texts of a primer and 32 classes."""
+    def score(texts: Sequence[str]) -> list[float]:
+        return sequence_tutor.metrics(classes([text.split(" ") for text in texts]))[name].tolist() if texts else []
+
+    return score
+
+
+def nine(x: np.ndarray) -> np.ndarray:
+    """0. The nine rules together: r_MT, what the paper's networks were tuned to."""
+    return np.sum(list(sequence_tutor.rewards(x).values()), axis=0)
+
+
+def tonic_start(x: np.ndarray) -> np.ndarray:
+    """0. 1 for the tonic as the first class."""
+    found = np.zeros(x.shape)
+    found[:, 0] = x[:, 0] == TONIC
+    return found
+
+
 class NoteRnn(Domain):
     """33 classes, "0" to "37" with blanks between them; the first is the primer."""
 
@@ -55,9 +77,13 @@ class NoteRnn(Domain):
     text_column = "classes"
     max_length = 2 + STEPS
     tokens = tuple(map(str, range(CLASSES)))
-    rules = tuple(Rule(name, " ".join((rule.__doc__ or "").split()[1:]), step_score(rule), when="step")
-                  for name, rule in sequence_tutor.RULES.items())
-    presets = {"sequence-tutor": dict.fromkeys(sequence_tutor.RULES, 1.0)}  # noqa: RUF012 (as in Domain)
+    rules = (
+        *(Rule(name, " ".join((rule.__doc__ or "").split()[1:]), step_score(rule), when="step")
+          for name, rule in (sequence_tutor.RULES | {"nine": nine, "tonic-start": tonic_start}).items()),
+        Rule("unique-high", "whether the highest class occurs once", end_score("num_high_unique"), low=0.0, high=1.0),
+        Rule("unique-low", "whether the lowest pitch occurs once", end_score("num_low_unique"), low=0.0, high=1.0))
+    presets = {"sequence-tutor": {  # noqa: RUF012 (as in Domain)
+        "about": "the nine rules as published, c = .5", "terms": ["nine"], "aggregate": "sum", "beta": 0.5}}
 
     def split(self, text: str) -> list[str]:
         parts = text.split(" ") if text else []
@@ -82,6 +108,20 @@ class NoteRnn(Domain):
         table[written, len(SPECIALS):] = written[:, None] + 1
         table[1 + STEPS, EOS] = STEPS + 2
         return Grammar(table)
+
+    def edits(self, texts: Sequence[str], n: int, rng: Random) -> list[str]:
+        """Neighbours with one class changed: the first to the tonic, or some other to a new highest or lowest
+        pitch. All three are rare in what the network writes by itself, and rewarded."""
+        found: list[str] = []
+        for text in rng.choices(texts, k=n) if texts else ():
+            row = [int(part) for part in self.split(text)]
+            pitches = [c for c in row[1:] if c >= sequence_tutor.FIRST_PITCH] or [TONIC]
+            place, value = rng.choice([(1, TONIC), (rng.randrange(2, len(row)), max(pitches) + rng.randint(1, 4)),
+                                       (rng.randrange(2, len(row)), min(pitches) - rng.randint(1, 4))])
+            if sequence_tutor.FIRST_PITCH <= value < CLASSES and row[place] != value:
+                row[place] = value
+                found.append(self.join([str(c) for c in row]))
+        return [text for text in dict.fromkeys(found) if text not in texts]
 
     def given(self, tokens: Sequence[str]) -> int:
         return min(1, len(tokens))

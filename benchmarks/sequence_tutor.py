@@ -1,192 +1,52 @@
 """Table 1 of Sequence Tutor (arXiv 1611.02796), from the paper's own network in our code.
 
     python benchmarks/sequence_tutor.py --note-rnn note_rnn.npz baseline
+    python benchmarks/sequence_tutor.py --note-rnn note_rnn.npz --pieces 20000 --threads 1 tune --seconds 240
     python benchmarks/sequence_tutor.py --note-rnn note_rnn.npz table q=runs/q psi=runs/psi g=runs/g path=runs/path
+    python benchmarks/sequence_tutor.py --note-rnn note_rnn.npz optimum runs/sequence-tutor/path
+    python benchmarks/sequence_tutor.py --pieces 10000 --threads 1 human
 
 ``baseline`` samples the Note RNN beside the published column and, where ``note_rnn_baseline.json`` lies beside the
-weights, an independent reimplementation's 100,000 pieces. ``table`` does the same for tuned models (files or run
-folders), with the mean total reward E[R], the KL to the Note RNN in nats a piece, and J = E[R]/c − KL, c = 0.5.
-Numbers after ± are standard errors.
+weights, an independent reimplementation's 100,000 pieces. ``tune`` tunes it with each method for as long, goes on where
+it was stopped, and prints ``table``: the same columns of tuned models (files or run folders), with the mean total
+reward E[R], the KL to the Note RNN in nats a piece, and J = E[R]/c − KL, c = 0.5, rule by rule. ``optimum`` shows
+which cells of the table the optimum of J gives up. ``human`` (see ``human.py``) holds our own prior to the rates of
+human melodies instead. Numbers after ± are standard errors.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
-from note_rnn import DOMAIN, STEPS, classes, load_note_rnn, make_primer_uniform
+from note_rnn import DOMAIN, STEPS, load_note_rnn
 from numpy.typing import NDArray
+from table_1 import (
+    EXCHANGED,
+    REFERENCE,
+    ROWS,
+    C,
+    Column,
+    as_json,
+    mean,
+    measure,
+    print_columns,
+    print_price,
+    printed,
+    sample,
+    shown,
+)
 
 from seqtutor.domain import UsageError
-from seqtutor_music import sequence_tutor
+from seqtutor.vocabulary import SPECIALS
 
 if TYPE_CHECKING:
     from seqtutor.model import SequenceModel
-
-C = 0.5  # the paper's c: reward units per nat
-CHUNK = 10_000  # pieces whose rules are computed together
-Figure = tuple[float, float]  # (value, standard error)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of Table 1. ``published``: its columns as printed, percentages as shares."""
-
-    name: str
-    percent: bool
-    published: Mapping[str, float]
-
-
-def _row(name: str, percent: bool, *published: float) -> Row:
-    return Row(name, percent, dict(zip(("note rnn", "q", "psi", "g"), published, strict=True)))
-
-
-#: Table 1 as published, columns Note RNN, Q, Ψ, G (100,000 compositions each). G's lag 3 is printed as "17".
-ROWS = (
-    _row("Notes excessively repeated", True, .633, .0, .0002, .0003),
-    _row("Mean autocorrelation, lag 1", False, -.16, -.11, -.10, .55),
-    _row("Mean autocorrelation, lag 2", False, .14, .03, -.01, .31),
-    _row("Mean autocorrelation, lag 3", False, -.13, .03, .01, .17),
-    _row("Notes not in key", True, .001, .01, .006, .287),
-    _row("Compositions starting with tonic", True, .009, .288, .287, .0),
-    _row("Leaps resolved", True, .772, .911, .900, .522),
-    _row("Compositions with unique max note", True, .647, .564, .594, .371),
-    _row("Compositions with unique min note", True, .494, .519, .583, .565),
-    _row("Notes in motif", True, .059, .757, .738, .693),
-    _row("Notes in repeated motif", True, .00007, .0011, .0009, .0001),
-)
-#: the Note RNN's cells that look exchanged in the paper
-EXCHANGED = ("Notes not in key", "Compositions starting with tonic")
-#: how note_rnn_baseline.json names them
-REFERENCE = dict(zip([row.name for row in ROWS], ("rep", "ac1", "ac2", "ac3", "notkey", "tonic", "leaps", "hi", "lo",
-                                                  "motif", "rmotif"), strict=True))
-
-# -- figures ---------------------------------------------------------------------------------------------------------
-
-
-def mean(values: NDArray[np.float64]) -> Figure:
-    """Mean and standard error, nan left out."""
-    values = values[~np.isnan(values)]
-    return float(values.mean()), float(values.std() / math.sqrt(len(values)))
-
-
-def ratio(hits: NDArray[np.float64], of: NDArray[np.float64]) -> Figure:
-    """Σ hits / Σ of over pieces, its standard error by the delta method; nan where there is nothing to count."""
-    if not of.sum():
-        return math.nan, math.nan
-    share = float(hits.sum() / of.sum())
-    return share, float((hits - share * of).std() / of.mean() / math.sqrt(len(of)))
-
-
-def total_reward(x: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The sum of the nine rules over each of the compositions ``x``, int [pieces, 32]: the paper's r_MT."""
-    return np.concatenate([np.sum([rule.sum(1) for rule in sequence_tutor.rewards(x[i:i + CHUNK]).values()], axis=0)
-                           for i in range(0, len(x), CHUNK)])
-
-
-def table_1(x: NDArray[np.int64]) -> dict[str, Figure]:
-    """The lines of Table 1 for compositions ``x``, int [pieces, 32]."""
-    parts = [sequence_tutor.metrics(x[i:i + CHUNK]) for i in range(0, len(x), CHUNK)]
-    m = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    figures = (mean(m["num_repeated_notes"] / STEPS), *(mean(m[f"autocorrelation{lag}"]) for lag in (1, 2, 3)),
-               mean(m["notes_not_in_key"] / STEPS), mean(m["num_starting_tonic"]),
-               ratio(m["num_resolved_leaps"], m["num_resolved_leaps"] + m["num_leap_twice"]),
-               mean(m["num_high_unique"]), mean(m["num_low_unique"]), mean(m["notes_in_motif"] / STEPS),
-               mean(m["notes_in_repeated_motif"] / STEPS))
-    return dict(zip([row.name for row in ROWS], figures, strict=True))
-
-
-# -- policies --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Column:
-    """What one policy does. ``reward``: E[R]; ``kl``, ``objective``: nats a piece; ``log_p``: under the Note RNN, nats
-    a class; ``seconds``: wall time of its tuning, if known."""
-
-    name: str
-    figures: Mapping[str, Figure]
-    reward: Figure
-    kl: Figure
-    objective: Figure
-    log_p: Figure
-    seconds: float | None = None
-
-
-def sample(model: SequenceModel, pieces: int, seed: int) -> list[list[int]]:
-    """Ids of ``pieces`` sequences in fp32, each after a uniform primer."""
-    from seqtutor.sampling import Sampler, SamplingConfig
-
-    make_primer_uniform(model)
-    config = SamplingConfig(precision="fp32", max_length=DOMAIN.max_length, batch=1024)
-    return Sampler(model, config, seed=seed, grammar=DOMAIN.grammar(model.vocabulary.all)).sample_ids(pieces)
-
-
-def measure(name: str, model: SequenceModel, prior: SequenceModel, *, pieces: int, seed: int,
-            seconds: float | None = None) -> tuple[Column, NDArray[np.int64]]:
-    """Samples ``model``, holds it against the Note RNN ``prior``; returns its compositions too, int [pieces, 32]."""
-    from seqtutor.evaluate import divergence
-
-    ids = sample(model, pieces, seed)
-    x = classes([model.vocabulary.decode(row) for row in ids])
-    far = divergence(model, prior, ids, grammar=DOMAIN.grammar(model.vocabulary.all), given=[1] * pieces, batch=512)
-    reward = total_reward(x)
-    return Column(name, table_1(x), mean(reward), mean(far.kl), mean(reward / C - far.kl), mean(far.log_p / STEPS),
-                  seconds), x
-
-
-# -- out -------------------------------------------------------------------------------------------------------------
-
-
-def shown(figure: Figure, percent: bool = False) -> str:
-    """``63.5 ± 0.1 %``: as many decimals as the standard error has something to say about."""
-    value, error = (100 * part if percent else part for part in figure)
-    decimals = min(4, max(1, math.ceil(-math.log10(error)))) if error > 0 else 2
-    return "none" if math.isnan(value) else f"{value:.{decimals}f} ± {error:.{decimals}f}" + " %" * percent
-
-
-def printed(value: float | None, percent: bool) -> str:
-    """A published number as the paper prints it, or a reference's."""
-    return "" if value is None else f"{100 * value:.4g} %" if percent else f"{value:.3g}"
-
-
-def print_columns(columns: Sequence[Column]) -> None:
-    """Table 1 with what each policy reached, ours beside the published column of the same name if there is one."""
-    heads: list[str] = []
-    for c in columns:
-        heads += [c.name, *([f"{c.name}, published"] if c.name in ROWS[0].published else [])]
-    print("| | " + " | ".join(heads) + " |\n|" + " --- |" * (len(heads) + 1))
-    for row in ROWS:
-        cells: list[str] = []
-        for c in columns:
-            cells.append(shown(c.figures[row.name], row.percent))
-            if c.name in row.published:
-                cells.append(printed(row.published[c.name], row.percent))
-        print(f"| {row.name} | " + " | ".join(cells) + " |")
-    for what, values in {
-        "Mean total reward E[R]": [shown(c.reward) for c in columns],
-        "KL to the Note RNN, nats": [shown(c.kl) for c in columns],
-        f"J = E[R]/{C} − KL, nats": [shown(c.objective) for c in columns],
-        "log p a class, nats": [shown(c.log_p) for c in columns],
-        "Tuned for, s": ["" if c.seconds is None else f"{c.seconds:.0f}" for c in columns],
-    }.items():
-        cells = []
-        for c, value in zip(columns, values, strict=True):
-            cells += [value, *([""] if c.name in ROWS[0].published else [])]
-        print(f"| {what} | " + " | ".join(cells) + " |")
-
-
-def as_json(columns: Sequence[Column]) -> str:
-    """All figures as [value, standard error]."""
-    return json.dumps([dataclasses.asdict(c) for c in columns], indent=1)
 
 
 def print_baseline(column: Column, x: NDArray[np.int64], reference: Mapping[str, float]) -> None:
@@ -212,18 +72,18 @@ def read_reference(note_rnn: Path) -> dict[str, float]:
     path = note_rnn.with_name("note_rnn_baseline.json")
     if not path.exists():
         return {}
-    content = json.loads(path.read_text())
+    content: dict[str, Any] = json.loads(path.read_text())
     return content | {f"ac{lag}": value for lag, value in enumerate(content["ac"], 1)}
 
 
 @click.group()
-@click.option("--note-rnn", "note_rnn", type=click.Path(path_type=Path), required=True, help="note_rnn.npz")
+@click.option("--note-rnn", "note_rnn", type=click.Path(path_type=Path), help="note_rnn.npz, the author's weights")
 @click.option("--pieces", type=click.IntRange(2), default=100_000, show_default=True, help="compositions of each model")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--json", "json_", is_flag=True, help="JSON instead of a table")
 @click.option("--threads", type=int, help="CPU threads  [default: all]")
 @click.pass_context
-def main(ctx: click.Context, note_rnn: Path, pieces: int, seed: int, json_: bool, threads: int | None) -> None:
+def main(ctx: click.Context, note_rnn: Path | None, pieces: int, seed: int, json_: bool, threads: int | None) -> None:
     """Table 1 of Sequence Tutor."""
     from seqtutor.machine import keep_freed_memory, set_threads
 
@@ -232,11 +92,17 @@ def main(ctx: click.Context, note_rnn: Path, pieces: int, seed: int, json_: bool
     ctx.obj = {"note_rnn": note_rnn, "pieces": pieces, "seed": seed, "json_": json_}
 
 
+def the_note_rnn(chosen: Mapping[str, Any]) -> SequenceModel:
+    if chosen["note_rnn"] is None:
+        raise UsageError("the author's weights are needed; say --note-rnn FILE before the command")
+    return load_note_rnn(chosen["note_rnn"])
+
+
 @main.command()
 @click.pass_obj
 def baseline(chosen: dict[str, Any]) -> None:
     """The Note RNN's own column."""
-    prior = load_note_rnn(chosen["note_rnn"])
+    prior = the_note_rnn(chosen)
     started = time.perf_counter()
     column, x = measure("note rnn", prior, prior, pieces=chosen["pieces"], seed=chosen["seed"])
     if chosen["json_"]:
@@ -254,20 +120,79 @@ def table(chosen: dict[str, Any], policies: tuple[str, ...]) -> None:
     """The columns of tuned models, given as NAME=MODEL (a file, or a run's folder), the Note RNN's first."""
     from seqtutor.models import load_model
 
-    prior = load_note_rnn(chosen["note_rnn"])
+    prior = the_note_rnn(chosen)
     models = {"note rnn": prior}
     for policy in policies:
         name, _, place = policy.partition("=")
         if not name or not place:
             raise UsageError(f"{policy!r} is not NAME=MODEL, for example path=runs/path")
         models[name] = load_model(place, DOMAIN.name)
-    columns = [measure(name, model, prior, pieces=chosen["pieces"], seed=chosen["seed"],
-                       seconds=model.provenance.get("seconds"))[0] for name, model in models.items()]
+    report(models, chosen)
+
+
+def report(models: Mapping[str, SequenceModel], chosen: Mapping[str, Any]) -> list[Column]:
+    """Measures ``models``, the Note RNN among them, and prints their table; returns its columns."""
+    columns = [measure(name, model, models["note rnn"], pieces=chosen["pieces"], seed=chosen["seed"])[0]
+               for name, model in models.items()]
     if chosen["json_"]:
         print(as_json(columns))
-        return
-    print(f"{chosen['pieces']:,} pieces of each model, fp32, seed {chosen['seed']}\n")
-    print_columns(columns)
+    else:
+        print(f"{chosen['pieces']:,} pieces of each model, fp32, seed {chosen['seed']}\n")
+        print_columns(columns)
+    return columns
+
+
+@main.command()
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=240.0, show_default=True,
+              help="processor time of each method")
+@click.option("--methods", default="q,psi,g,path,path+targets", show_default=True, help="which, in this order")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/sequence-tutor"), show_default=True,
+              help="a folder for each method")
+@click.pass_obj
+def tune(chosen: dict[str, Any], seconds: float, methods: str, out: Path) -> None:
+    """Tunes the Note RNN with each method for as long, or goes on with it, and prints Table 1."""
+    from note_rnn_tuning import TARGETS, tuned
+
+    prior = the_note_rnn(chosen)
+    models = {name: tuned(name, prior, seconds, out) for name in methods.split(",")}
+    columns = {c.name: c for c in report({"note rnn": prior, **models}, chosen)}
+    if not chosen["json_"] and {"path", "path+targets"} <= columns.keys():
+        print_price(columns["path"], columns["path+targets"], TARGETS)
+
+
+@main.command()
+@click.argument("model")
+@click.pass_obj
+def optimum(chosen: dict[str, Any], model: str) -> None:
+    """What J's optimum is like: the best pieces of several kinds by search, begun from those of MODEL."""
+    from optimum import best_pieces, print_best
+
+    from seqtutor.models import load_model
+
+    prior = the_note_rnn(chosen)
+    ids = sample(load_model(model, DOMAIN.name), min(500, chosen["pieces"]), chosen["seed"])
+    print_best(best_pieces(prior, np.array(ids)[:, :1 + STEPS] - len(SPECIALS), C, chosen["seed"]))
+
+
+@main.command()
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=240.0, show_default=True,
+              help="processor time")
+@click.option("--model", default="music", show_default=True, help="the prior: a name or a file")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/sequence-tutor"), show_default=True)
+@click.pass_obj
+def human(chosen: dict[str, Any], seconds: float, model: str, out: Path) -> None:
+    """Holds our own prior to the rates of human melodies and prints its nine gaps to them."""
+    from human import human_rates, measure, print_rates, tuned
+
+    from seqtutor.models import load_model
+
+    prior = load_model(model, "music")
+    rates, own, tunes = human_rates()
+    models = {"prior": prior, "tuned": tuned(prior, rates, seconds, out)}
+    columns = {name: measure(m, prior, chosen["pieces"], chosen["seed"]) for name, m in models.items()}
+    print(f"{chosen['pieces']:,} openings of each model, fp32, seed {chosen['seed']}; tuned for "
+          f"{models['tuned'].provenance['cpu_seconds']:.0f} s of the processor\n")
+    print_rates(rates, own, tunes, columns)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,15 @@ from pathlib import Path
 import note_rnn
 import numpy as np
 import pytest
-import sequence_tutor as table
+import sequence_tutor as command
+import table_1 as table
 import torch
 
 from seqtutor.conformance import check_domain
 from seqtutor.domain import UsageError
 from seqtutor.model import SequenceModel
 from seqtutor.vocabulary import BOS
+from seqtutor_music import sequence_tutor
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
 WEIGHTS = REFERENCE / "note_rnn.npz"
@@ -92,7 +94,7 @@ def test_no_gradient_opens_what_is_held_shut(model: SequenceModel) -> None:
 
 @needs_weights
 def test_baseline_within_sampling_error(model: SequenceModel) -> None:
-    reference = table.read_reference(WEIGHTS)
+    reference = command.read_reference(WEIGHTS)
     n = 4000
     column, x = table.measure("note rnn", model, model, pieces=n, seed=0)
     assert x.shape == (n, 32)
@@ -112,12 +114,13 @@ def test_rewards_equal_the_golden_ones_through_the_domain() -> None:
         pytest.skip("the golden rewards of rl_tuner are not beside this checkout")
     cases = json.loads(golden.read_text())["cases"].values()
     batch = [["9", *map(str, case["seq"])] for case in cases]
-    assert set(note_rnn.DOMAIN.presets["sequence-tutor"]) == {rule.name for rule in note_rnn.DOMAIN.rules}
-    scores = np.sum([rule(batch) for rule in note_rnn.DOMAIN.rules], axis=0)
+    scores = np.sum([note_rnn.DOMAIN.rule(name)(batch) for name in sequence_tutor.RULES], axis=0)
+    np.testing.assert_array_equal(note_rnn.DOMAIN.rule("nine")(batch), scores)
     assert not scores[:, 0].any()
     for row, case in zip(scores, cases, strict=True):
         np.testing.assert_allclose(row[1:], [step["total"] for step in case["steps"]], rtol=0, atol=1e-9)
-    np.testing.assert_allclose(table.total_reward(note_rnn.classes(batch)), scores.sum(1), rtol=0, atol=1e-9)
+    parts = table.rewards(note_rnn.classes(batch))
+    np.testing.assert_allclose(np.sum(list(parts.values()), axis=0), scores.sum(1), rtol=0, atol=1e-9)
 
 
 def test_the_domain_keeps_its_contract() -> None:
@@ -158,7 +161,7 @@ def test_the_table_of_tuned_models(model: SequenceModel, tmp_path: Path, capsys:
     (tmp_path / "run").mkdir()
     model.save(tmp_path / "run" / "model.safetensors")
     arguments = ["--note-rnn", str(WEIGHTS), "--pieces", "100", "--threads", "1"]
-    table.main([*arguments, "table", f"psi={tmp_path / 'run'}"], standalone_mode=False)
+    command.main([*arguments, "table", f"psi={tmp_path / 'run'}"], standalone_mode=False)
     out = capsys.readouterr().out
     lines = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
              for line in out.splitlines() if line.startswith("|")}
@@ -166,9 +169,9 @@ def test_the_table_of_tuned_models(model: SequenceModel, tmp_path: Path, capsys:
     assert lines["Notes in motif"][1::2] == ["5.9 %", "73.8 %"]
     assert lines["KL to the Note RNN, nats"][0] == "0.00 ± 0.00"
     assert float(lines["KL to the Note RNN, nats"][2].split()[0]) > 1
-    assert lines["Tuned for, s"] == ["", "", "12", ""]
-    table.main([*arguments, "--json", "table", f"mine={tmp_path / 'run'}"], standalone_mode=False)
+    assert lines["Tuned for, s of the clock"] == ["", "", "12", ""]
+    command.main([*arguments, "--json", "table", f"mine={tmp_path / 'run'}"], standalone_mode=False)
     found = json.loads(capsys.readouterr().out)
     assert [column["name"] for column in found] == ["note rnn", "mine"]
     with pytest.raises(UsageError, match="'runs' is not NAME=MODEL"):
-        table.main([*arguments, "table", "runs"], standalone_mode=False)
+        command.main([*arguments, "table", "runs"], standalone_mode=False)
