@@ -162,9 +162,12 @@ def _known(domain: Domain) -> list[str]:
 def _in_processes(domain: Domain, spec: str, texts: Sequence[str], columns: Sequence[str], workers: int) \
         -> Iterator[Batch]:
     """The results of :func:`_score` in order, computed by ``workers`` fresh processes."""
-    with Processes(workers, PATIENCE, load_domain, spec) as executor:
+    executor = Processes(workers, PATIENCE, load_domain, spec)
+    try:
         for part, found in scatter(executor, partial(_work, spec, columns), texts, BATCH):
             yield (_nothing(domain, columns, 1), [f"scoring {part[0]!r} {found}"]) if isinstance(found, Died) else found
+    finally:
+        executor.shutdown(cancel_futures=True)  # after Ctrl-C nobody waits for what is still to be scored
 
 
 _domain = cache(load_domain)
