@@ -18,7 +18,8 @@ _WHERE = {
     "load_domain": "plugins", "check_domain": "conformance", "Vocabulary": "vocabulary",
     "SequenceModel": "model", "ModelConfig": "model", "load_model": "models",
     "Sampler": "sampling", "SamplingConfig": "sampling", "pretrain": "pretrain", "PretrainConfig": "pretrain",
-    "generate": "generate", "score_table": "scoring",
+    "Tutor": "tutor", "TuneConfig": "settings", "generate": "generate", "score_table": "scoring",
+    "Objective": "objective", "Rewarder": "rewards",
 }
 __all__ = ["__version__", *_WHERE]
 

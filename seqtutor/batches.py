@@ -20,7 +20,7 @@ _BUCKET = 50  # batches that are sorted together: long enough for little padding
 
 def encode(domain: Domain, vocabulary: Vocabulary, texts: Sequence[str]) -> Encoded:
     """Token ids of ``texts``; raises :class:`seqtutor.domain.UnknownToken` at the first foreign symbol."""
-    rows = [vocabulary.encode(domain.split(text)).astype(np.uint16) for text in texts]
+    rows = [vocabulary.encode(domain.split(text), domain.join).astype(np.uint16) for text in texts]
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)]).astype(np.int64)
     return Encoded(np.concatenate(rows) if rows else np.zeros(0, np.uint16), offsets)
 

@@ -21,7 +21,8 @@ class Critic:
         critic.observe(hidden, returns, mask)        # any number of batches
         critic.refit()
 
-    ``memory``: the weight of a batch after another one, 0 to 1; ``ridge``: added to the diagonal, as a share of its mean.
+    ``memory``: the weight of a batch after another one, 0 to 1; ``ridge``: added to the diagonal, as a share of its
+    mean.
     """
 
     def __init__(self, width: int, longest: int, memory: float = 0.95, ridge: float = 0.005, level_rate: float = 0.3):
@@ -30,6 +31,7 @@ class Critic:
         self.weights = torch.zeros(width + 1)
         self.gram = torch.zeros(width + 1, width + 1, dtype=torch.float64)
         self.moment = torch.zeros(width + 1, dtype=torch.float64)
+        self.places = torch.zeros(longest, width + 1, dtype=torch.float64)  # gram's last row, by position
         self._sums = torch.zeros(2, longest)  # what the returns are above the level, and how many, since the last fit
 
     def __call__(self, hidden: Tensor) -> Tensor:
@@ -42,6 +44,7 @@ class Critic:
         width = returns.shape[1]
         above = (returns - self.levels[:width])[mask]
         x = torch.cat([hidden.detach()[mask], torch.ones(len(above), 1)], 1)
+        self.places.index_add_(0, mask.nonzero()[:, 1], x.double())
         self.gram += (x.T @ x).double()
         self.moment += (x.T @ above).double()
         self._sums[0, :width] += ((returns - self.levels[:width]) * mask).sum(0)
@@ -49,15 +52,17 @@ class Critic:
 
     def refit(self, level_rate: float | None = None) -> None:
         """Fits to all that was observed, older batches counting less."""
+        rate = self.level_rate if level_rate is None else level_rate
+        change = rate * self._sums[0] / self._sums[1].clamp_min(_FEW)
+        self.levels = self.levels + change
+        self._sums.zero_()
+        self.moment -= change.double() @ self.places  # as if all had been observed above the levels as they are now
         size = len(self.weights)
         scale = self.gram.diagonal().mean().clamp_min(1e-9)
         gram = self.gram + self.ridge * scale * torch.eye(size, dtype=torch.float64)
         self.weights = torch.linalg.solve(gram, self.moment).float()
-        self.gram *= self.memory
-        self.moment *= self.memory
-        rate = self.level_rate if level_rate is None else level_rate
-        self.levels = self.levels + rate * self._sums[0] / self._sums[1].clamp_min(_FEW)
-        self._sums.zero_()
+        for sums in (self.gram, self.moment, self.places):
+            sums *= self.memory
 
     def follow(self, other: Critic, rate: float) -> None:
         """A Polyak step towards ``other``."""
@@ -66,9 +71,12 @@ class Critic:
 
     def state(self) -> dict[str, Tensor]:
         """For :meth:`load`; between two steps."""
-        return {"levels": self.levels, "weights": self.weights, "gram": self.gram, "moment": self.moment}
+        return {name: getattr(self, name) for name in _STATE}
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Goes on from :meth:`state`."""
-        self.levels, self.weights, self.gram, self.moment = (
-            state[name].clone() for name in ("levels", "weights", "gram", "moment"))
+        for name in _STATE:
+            setattr(self, name, state[name].clone())
+
+
+_STATE = ("levels", "weights", "gram", "moment", "places")

@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # a domain without a grammar needs no numpy, and --help none 
     from numpy.typing import NDArray
 
 API_VERSION = 1
+#: families that every domain has: a user's own function, program, command or web service
+SCORERS = ("score", "program", "command", "url")
 
 
 class SeqtutorError(Exception):
@@ -90,6 +92,8 @@ class Rule:
     An *end* rule takes a batch of texts and returns one float each. A *step* rule takes a batch of token lists and
     returns one float a token. ``low`` and ``high`` bound every score; ``cost`` tells the scheduler what to cache.
     ``rate`` is the rule's mean over human examples (over a corpus, say), where more is not simply better.
+    ``patience``: seconds that a rule which keeps its own time (a program, a service) may need for one text; 0 for one
+    that is to be limited from outside.
     """
 
     name: str
@@ -101,6 +105,7 @@ class Rule:
     cost: Literal["fast", "slow"] = "fast"
     explain: Callable[[str], Sequence[Finding]] | None = None
     rate: float | None = None
+    patience: float = 0.0
 
     def __call__(self, batch: Sequence[Any]) -> Sequence[Any]:
         return self.score(batch)
@@ -228,6 +233,8 @@ class Domain(ABC):
     describe: Sequence[str] = ()
     #: named objectives, each in the structure of an objective file; see :mod:`seqtutor.objective`
     presets: Mapping[str, Mapping[str, Any]] = {}
+    #: rules that a tutor watches when its objective does not reward them: +1 where higher is better, −1 where lower is
+    guards: Mapping[str, int] = {}
     options: Sequence[Option] = ()
     corpora: Mapping[str, Corpus] = {}
     #: by lower-case file suffix, e.g. ".sdf"; CSV and JSON are the core's and work for every domain
@@ -338,7 +345,8 @@ class Domain(ABC):
     # -- resolved here once, the same for every domain ---------------------------------------------------------
 
     def rule(self, spec: str) -> Rule:
-        """The rule called ``spec``, or ``family(argument)``. Raises :class:`UsageError` with the nearest name."""
+        """The rule called ``spec``, or ``family(argument)``: one of the domain's or a user's scorer
+        (:mod:`seqtutor.scorers`). Raises :class:`UsageError` with the nearest name."""
         for rule in self.rules:
             if rule.name == spec:
                 return rule
@@ -346,6 +354,10 @@ class Domain(ABC):
         for family in self.families:
             if called and family.name == called[1]:
                 return family.make(called[2])
+        if called and called[1] in SCORERS:
+            from seqtutor.scorers import make
+
+            return make(called[1], called[2])
         names = [rule.name for rule in self.rules] + [f"{f.name}({f.argument})" for f in self.families]
         raise nearest(spec, names, f"rule of {self.name}")
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from seqtutor.domain import Domain, Grammar, UsageError
+from seqtutor.losses import kl_by_token
 from seqtutor.model import SequenceModel
-from seqtutor.vocabulary import BOS, EOS, PAD
+from seqtutor.policy import Permitted, chosen, log_probs, padded
 
 
 def sample_quality(domain: Domain, samples: Sequence[str], known: Container[str] = ()) -> dict[str, float]:
@@ -53,50 +53,16 @@ def divergence(model: SequenceModel, reference: SequenceModel, samples: Sequence
     """
     if model.vocabulary != reference.vocabulary:
         raise UsageError("the two models have different vocabularies, so their probabilities cannot be compared")
-    found = np.zeros((3, len(samples)))
-    order = sorted(range(len(samples)), key=lambda i: len(samples[i]))
+    permitted = Permitted(len(model.vocabulary), grammar)
+    rows = [np.asarray(sample) for sample in samples]
+    found = np.zeros((3, len(rows)))
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     for start in range(0, len(order), batch):
-        chosen = order[start:start + batch]
-        ids = _padded([samples[i] for i in chosen])
-        possible = _possible(ids, len(model.vocabulary), grammar)
-        target = ids[:, 1:]
-        counts = target != PAD
-        if given is not None:
-            counts &= torch.arange(target.shape[1]) >= torch.tensor([given[i] for i in chosen])[:, None]
-        log_pi, log_p = (_log_probs(network, ids, possible) for network in (model, reference))
-        gap = (log_pi - log_p).masked_fill(~possible, 0.0)
-        kl = (log_pi.exp() * gap).sum(-1)
-        ratio, likelihood = (x.gather(-1, target[..., None])[..., 0] for x in (gap, log_p))
-        for row, values in zip(found, (kl, ratio, likelihood), strict=True):
-            row[chosen] = values.where(counts, 0.0).double().sum(-1).numpy()
+        places = order[start:start + batch]
+        x = padded([rows[i] for i in places], [given[i] if given is not None else 0 for i in places])
+        allowed = permitted.along(x.ids[:, :-1])
+        log_pi, log_p = (log_probs(network, x.ids[:, :-1], allowed)[0] for network in (model, reference))
+        pi, p = (chosen(everything, x.actions, x.mask) for everything in (log_pi, log_p))
+        for row, values in zip(found, (kl_by_token(log_pi, log_p, x.mask), pi - p, p), strict=True):
+            row[places] = values.double().sum(-1).numpy()
     return Divergence(*found)
-
-
-def _padded(samples: Sequence[Sequence[int]]) -> Tensor:
-    """int64 [batch, longest + 1]: bos, the ids, padding."""
-    ids = torch.full((len(samples), 1 + max(map(len, samples))), PAD)
-    ids[:, 0] = BOS
-    for row, sample in zip(ids, samples, strict=True):
-        row[1:1 + len(sample)] = torch.tensor(sample)
-    return ids
-
-
-def _possible(ids: Tensor, size: int, grammar: Grammar | None) -> Tensor:
-    """Which tokens may follow each of ``ids`` but the last, bool [batch, time, size]: never padding and bos."""
-    possible = torch.ones(*ids[:, 1:].shape, size, dtype=torch.bool)
-    if grammar is not None:
-        table = torch.from_numpy(grammar.next_state.astype("int64"))
-        state = torch.full((len(ids),), grammar.start)
-        for t in range(possible.shape[1]):
-            follows = table[state]
-            possible[:, t] = follows >= 0
-            state = follows.gather(1, ids[:, t + 1, None])[:, 0].clamp(min=0)  # what follows eos counts for nothing
-    possible[..., :EOS] = False
-    return possible
-
-
-def _log_probs(model: SequenceModel, ids: Tensor, possible: Tensor) -> Tensor:
-    """log-probabilities of what is ``possible`` after each of ``ids`` but the last, float [batch, time, V]."""
-    device = model.head.weight.device
-    logits: Tensor = model(ids[:, :-1].to(device))[0].float().cpu()
-    return logits.masked_fill(~possible, -torch.inf).log_softmax(-1)

@@ -154,7 +154,7 @@ class _Worker:
 
         def ring() -> None:
             late.set()
-            _kill(process)
+            kill_group(process)
 
         alarm = threading.Timer(timeout, ring)
         alarm.daemon = True
@@ -175,14 +175,15 @@ class _Worker:
     def stop(self) -> None:
         process, self._process = self._process, None
         if process is not None and process.stdin is not None and process.stdout is not None:
-            _kill(process)
+            kill_group(process)
             process.wait()
             with suppress(OSError):
                 process.stdin.close()
             process.stdout.close()
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kills a process that was started with ``start_new_session=True``, and its children."""
     with suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
 

@@ -41,7 +41,7 @@ def generate(domain: Domain, model: SequenceModel, n: int, *, sampling: Sampling
     most = 10_000 + 200 * n if most is None else most
     vocabulary = model.vocabulary
     domain.accepts([], **options)  # refuses bad options before the work begins
-    sampler = Sampler(model, sampling, seed=seed, prefix=vocabulary.encode(domain.split(prefix)).tolist(),
+    sampler = Sampler(model, sampling, seed=seed, prefix=vocabulary.encode(domain.split(prefix), domain.join).tolist(),
                       grammar=domain.grammar(vocabulary.all, **options))
     result = Generation()
     seen: set[str] = set()

@@ -63,8 +63,8 @@ class Guard:
         if self._moved("reward") > 1:
             for name, good in self.heldout.items():
                 if name in self.now and good * self._moved(name) < -self.fall:
-                    return f"the reward is being gamed: it rose to {self.now['reward']:.3g} while {name}, which it does " \
-                           f"not count, went from {self.first[name][0]:.3g} to {self.now[name]:.3g}; " \
+                    return f"the reward is being gamed: it rose to {self.now['reward']:.3g} while {name}, which it " \
+                           f"does not count, went from {self.first[name][0]:.3g} to {self.now[name]:.3g}; " \
                            f"add {name} to the objective, or raise --beta"
         return ""
 

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor.domain import UsageError
-
-MODES = ("fixed", "adaptive", "budget")
+_AHEAD = 20  # steps over which the KL is expected to go on as it does
+_NEARLY = 0.98  # of the budget; the next batch may lie above the mean
 
 
 @dataclass
@@ -26,7 +25,7 @@ class BetaControl:
     ``running`` is the exponential mean of the KL of fresh samples, over about 1 / (1 − ``memory``) steps.
     """
 
-    mode: str
+    mode: str  # "fixed", "adaptive" or "budget"
     beta: float
     kl: float = math.inf
     rate: float = 0.1
@@ -34,33 +33,36 @@ class BetaControl:
     running: float = field(default=0.0)
     seen: float = field(default=0.0)
     least: float = field(default=0.0)
+    ahead: float = field(default=0.0)
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise UsageError(f"β must be {', '.join(MODES)}, not {self.mode!r}")
-        if not 0 < self.beta < math.inf:
-            raise UsageError(f"beta must be above 0 (reward units per nat), not {self.beta}")
-        if self.mode != "fixed" and not 0 < self.kl < math.inf:
-            raise UsageError(f"a KL of above 0 nats a sequence is needed to steer by, not {self.kl}")
         self.least = self.least or self.beta
 
     def observe(self, kl: float) -> None:
         """Takes in the mean KL of a batch of fresh samples (nats a sequence) and moves β."""
+        before = self.running
         self.seen = self.memory * self.seen + 1 - self.memory
         self.running += (1 - self.memory) / self.seen * (kl - self.running)
         if self.mode == "adaptive":
             self.beta *= math.exp(self.rate * _clip(self.running / self.kl - 1, 0.5))
-        elif self.mode == "budget":  # aims 10 % below: the estimate is noisy and the policy answers late
-            self.beta = max(self.least, self.beta * math.exp(2 * self.rate * _clip(self.running / (0.9 * self.kl) - 1, 1)))
+        elif self.mode == "budget":  # aims 10 % below and looks ahead: the estimate is noisy, the policy answers late
+            self.ahead = self.running + _AHEAD * (self.running - before)
+            past = _clip(self.ahead / (0.9 * self.kl) - 1, 1)
+            self.beta = max(self.least, self.beta * math.exp(2 * self.rate * past))
+
+    @property
+    def within(self) -> bool:
+        """Whether the KL is within the budget and not about to leave it: such a policy is safe to come back to."""
+        return max(self.running, self.ahead) <= _NEARLY * self.kl
 
     @property
     def exceeded(self) -> bool:
-        """Whether the budget is passed, so that the last safe policy is to be taken up again."""
-        return self.mode == "budget" and self.running > self.kl
+        """Whether the budget is as good as spent, so that the last safe policy is to be taken up again."""
+        return self.mode == "budget" and self.running > _NEARLY * self.kl
 
     def go_back(self, kl: float) -> None:
         """The policy was set back to one whose running KL was ``kl``; it is held harder from there."""
-        self.running, self.beta = kl, 1.25 * self.beta
+        self.running, self.ahead, self.beta = kl, kl, 1.25 * self.beta
 
     def state(self) -> dict[str, Any]:
         """JSON-able; ``BetaControl(**state)`` goes on."""
@@ -68,36 +70,41 @@ class BetaControl:
 
 
 class RateControl:
-    """Multipliers λ (nats per unit of the rule) such that E_π[rule_i] = target_i at the least KL: π ∝ p·exp(Σ λ_i f_i)
+    """Multipliers λ (nats per unit of the rule) such that E_π[f_i] = target_i at the least KL: π ∝ p·exp(Σ λ_i f_i)
     (Khalifa, Elsahar, Dymetman 2021, moment constraints), by stochastic dual ascent.
 
-    A step is (target − mean) / variance, Newton's for one rule, times ``rate``. A rule that does not come to its target
+    The dual's gradient is the gap target − E_π[f] and its Hessian minus the covariance of f, so Newton's step is
+    covariance⁻¹·gap; ``rate`` of it is taken, since the policy answers late. A rule that does not come to its target
     although its λ runs away is given up and named in :attr:`unreachable`.
     """
 
-    def __init__(self, targets: dict[str, float], rate: float = 0.1, limit: float = 50.0):
+    def __init__(self, targets: dict[str, float], rate: float = 0.05, limit: float = 20.0):
         self.names, self.rate, self.limit = list(targets), rate, limit
         self.targets = np.array([targets[name] for name in self.names], np.float64)
-        self.multipliers = np.zeros(len(self.names))
-        self.means = np.full(len(self.names), np.nan)
-        self.spread = np.full(len(self.names), np.nan)  # the prior's standard deviation, the unit of ``limit``
-        self.stuck = [False] * len(self.names)
+        n = len(self.names)
+        self.multipliers = np.zeros(n)
+        self.means = np.full(n, np.nan)
+        self.covariance = np.zeros((n, n))
+        self.spread = np.zeros(n)  # the prior's standard deviations, the units of ``limit``
+        self.stuck = np.zeros(n, bool)
 
-    def observe(self, features: NDArray[np.floating], memory: float = 0.7) -> None:
-        """``features``: float [n, rules] of fresh samples of the policy."""
+    def observe(self, features: NDArray[np.floating], pace: float = 1.0, memory: float = 0.8) -> None:
+        """``features``: float [n, rules] of fresh samples of the policy; ``pace``: of the policy, 1 falling to 0."""
         if not self.names or not len(features):
             return
-        found = features.astype(np.float64)
-        mean, deviation = np.nanmean(found, 0), np.nanstd(found, 0)
-        first = np.isnan(self.spread)
-        self.spread[first] = deviation[first]
-        self.means = np.where(np.isnan(self.means), mean, memory * self.means + (1 - memory) * mean)
-        unit = np.maximum(np.maximum(deviation, 0.3 * self.spread), 1e-3)
-        step = self.rate * (self.targets - self.means) / unit**2
-        largest = 0.5 / unit  # half a nat for a change of one deviation
-        self.multipliers += np.where(self.stuck, 0.0, np.clip(step, -largest, largest))
-        away = np.abs(self.multipliers) * np.maximum(self.spread, 1e-3) > self.limit
-        self.stuck = [bool(s or a) for s, a in zip(self.stuck, away, strict=True)]
+        mean, covariance = features.mean(0, np.float64), np.cov(features.T, ddof=0).reshape(self.covariance.shape)
+        if np.isnan(self.means).all():  # the first samples are the prior's
+            self.covariance, self.spread = covariance, np.sqrt(covariance.diagonal())
+            self.means = mean
+        self.means = memory * self.means + (1 - memory) * mean
+        self.covariance = memory * self.covariance + (1 - memory) * covariance
+        gap = self.targets - self.means
+        unit = np.maximum(np.maximum(np.sqrt(self.covariance.diagonal()), 0.3 * self.spread), 1e-3)
+        step = np.linalg.solve(self.covariance + np.diag(0.1 * unit**2), gap)
+        largest = 0.5 / np.maximum(unit, np.abs(gap))  # half a nat for a change of one deviation, or of the whole gap
+        step = np.clip(self.rate * step, -largest, largest)
+        self.multipliers += np.where(self.stuck, 0.0, pace * step)
+        self.stuck |= np.abs(self.multipliers) * np.maximum(self.spread, np.abs(gap)) > self.limit
 
     @property
     def unreachable(self) -> list[str]:
@@ -108,14 +115,15 @@ class RateControl:
 
     def state(self) -> dict[str, Any]:
         """JSON-able, for :meth:`load`."""
-        return {"multipliers": self.multipliers.tolist(), "means": self.means.tolist(), "spread": self.spread.tolist(),
-                "stuck": list(self.stuck)}
+        return {name: getattr(self, name).tolist() for name in _STATE}
 
     def load(self, state: dict[str, Any]) -> None:
         """Goes on from :meth:`state`."""
-        self.multipliers, self.means, self.spread = (np.array(state[k], np.float64)
-                                                     for k in ("multipliers", "means", "spread"))
-        self.stuck = list(state["stuck"])
+        for name in _STATE:
+            setattr(self, name, np.array(state[name], getattr(self, name).dtype).reshape(getattr(self, name).shape))
+
+
+_STATE = ("multipliers", "means", "covariance", "spread", "stuck")
 
 
 def _clip(x: float, most: float) -> float:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor.domain import UsageError
 from seqtutor.files import atomic
+from seqtutor.models import find_model
 
 
 class KnownTexts:
@@ -26,6 +28,9 @@ class KnownTexts:
         wanted = _hash(str(text))
         at = int(np.searchsorted(self._hashes, wanted))
         return at < len(self._hashes) and bool(self._hashes[at] == wanted)
+
+    def __or__(self, other: KnownTexts) -> KnownTexts:
+        return KnownTexts(np.union1d(self._hashes, other._hashes))
 
     @staticmethod
     def path(model: Path) -> Path:
@@ -57,6 +62,14 @@ class KnownTexts:
         if hashes.dtype != np.uint64 or hashes.ndim != 1 or not (hashes[:-1] < hashes[1:]).all():
             raise UsageError(f"{path} is not a list of known texts; `seqtutor pretrain` writes one")
         return cls(hashes)
+
+    @classmethod
+    def find(cls, model: Path, provenance: Mapping[str, Any]) -> KnownTexts:
+        """The set beside ``model``; for a tuned one that has none, its prior's, by the name in its ``provenance``."""
+        prior = provenance.get("prior")
+        if prior and not cls.path(model).exists():
+            return cls.load(find_model(str(prior)))
+        return cls.load(model)
 
 
 def _hash(text: str) -> np.uint64:

@@ -8,15 +8,13 @@ Whole sequences, batch first. Column t stands for the t-th action a_t, taken in 
     mask             bool [batch, T]: the actions that count; False at padding and at tokens that were given
 
 The policy and the value together are Ψ(s, a) = log π(a|s) + V(s), so V = logsumexp Ψ and softmax Ψ = π hold by
-construction. The optimum is Ψ*(s, a) = log p(a|s) + r + V*(s'), π*(x) = p(x)·exp(R(x))/Z, V*(start) = log Z (for γ = 1).
+construction. The optimum for γ = 1 is Ψ*(s, a) = log p(a|s) + r + V*(s'), π*(x) = p(x)·exp(R(x))/Z, V*(start) = log Z.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-
-METHODS = ("path", "psi", "q", "g")
 
 
 def returns(log_pi: Tensor, log_p: Tensor, reward: Tensor, mask: Tensor, gamma: float = 1.0) -> Tensor:
@@ -38,9 +36,10 @@ def shifted(state_value: Tensor, mask: Tensor) -> Tensor:
     return following
 
 
-def targets(log_p: Tensor, reward: Tensor, mask: Tensor, next_value: Tensor, trace: Tensor,
-                         correction: Tensor, *, gamma: float = 1.0, n: int = 1, lam: float = 0.0) -> Tensor:
-    """What Ψ(s_t, a_t) should be, from a target network: float [batch, T], without gradient.
+def targets(log_p: Tensor, reward: Tensor, mask: Tensor, next_value: Tensor, trace: Tensor, correction: Tensor, *,
+            gamma: float = 1.0, n: int = 1, lam: float = 0.0) -> Tensor:
+    """What Ψ(s_t, a_t) should be, float [batch, T], without gradient. V⁻ and π⁻ are a target network's (psi, q, g), or
+    for path the policy's own.
 
     One step (n = 1): log p + r + γ·next_value, where next_value[:, t] is the target network's value of s_{t+1} (for Ψ
     and G the soft one, logsumexp Ψ⁻; for Q max Q⁻) and 0 behind the end. Longer targets replace γ·V⁻(s') by

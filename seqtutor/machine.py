@@ -37,12 +37,20 @@ def set_threads(threads: int | None = None) -> int:
     return threads
 
 
+def trains_in_bf16(device: torch.device) -> bool:
+    """Whether an LSTM can be trained in bf16 on ``device`` at all (oneDNN has none without AVX-512)."""
+    try:
+        return device.type != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):  # a private name
+        return False
+
+
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether bf16 products run in hardware on ``device``."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     try:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and (
+        return trains_in_bf16(device) and (
             torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     except (AttributeError, RuntimeError):  # private names; without them bf16 is merely not chosen
         return False

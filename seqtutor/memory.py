@@ -17,9 +17,9 @@ class Experience:
     """One scored sequence. Nothing in it depends on the policy or on β, so nothing in it grows stale.
 
     ``ids``: tokens without bos, with eos unless cut off; ``given``: how many first ones were not chosen; ``log_p``: the
-    prior's log-probability of each token, float32 [len(ids)], nats, 0 for given ones, computed once; ``reward``: of each
-    token, float32 [len(ids)], the end's at the last; ``features``: one value for each rate target; ``canonical``: what
-    it stands for, "" when it is invalid.
+    prior's log-probability of each token, float32 [len(ids)], nats, 0 for given ones, computed once; ``reward``: of
+    each token, float32 [len(ids)], the end's at the last; ``features``: one value for each rate target; ``canonical``:
+    what it stands for, "" when it is invalid.
     """
 
     ids: NDArray[np.int64]
@@ -36,8 +36,8 @@ class Experience:
 
 
 class Memory:
-    """``recent``: the last sequences, in a ring. ``best``: the highest scores, each canonical form once. ``given``: those
-    of the user, kept for good.
+    """``recent``: the last sequences, in a ring. ``best``: the highest scores, each canonical form once. ``given``:
+    those of the user, kept for good.
 
         memory = Memory(recent=1000, best=100)
         memory.add(experiences)
@@ -56,13 +56,11 @@ class Memory:
         if self.recent_size:
             self.recent = (self.recent + experiences)[-self.recent_size:]
         if self.best_size:
-            known = {e.canonical for e in self.best}
-            floor = self.best[-1].total if len(self.best) == self.best_size else -np.inf
-            for e in experiences:
-                if e.canonical and e.canonical not in known and e.total > floor:
-                    known.add(e.canonical)
-                    self.best.append(e)
-            self.best = sorted(self.best, key=lambda e: -e.total)[:self.best_size]  # stable: the earlier one first
+            found = {e.canonical: e for e in self.best}
+            for e in experiences:  # spellings of one thing may differ in what their steps earn
+                if e.canonical and (e.canonical not in found or e.total > found[e.canonical].total):
+                    found[e.canonical] = e
+            self.best = sorted(found.values(), key=lambda e: -e.total)[:self.best_size]  # stable: the earlier one first
 
     def sample_recent(self, n: int, rng: np.random.Generator) -> list[Experience]:
         """``n`` of the recent ones, uniformly, with repeats only when there are fewer."""
@@ -96,14 +94,14 @@ class Memory:
         for i, length in enumerate(state["lengths"]):
             place = slice(at, at + length)
             found.append(Experience(arrays["ids"][place].copy(), state["given"][i], arrays["log_p"][place].copy(),
-                                    arrays["reward"][place].copy(), arrays["features"][i * width:(i + 1) * width].copy(),
-                                    state["canonical"][i]))
+                                    arrays["reward"][place].copy(),
+                                    arrays["features"][i * width:(i + 1) * width].copy(), state["canonical"][i]))
             at += length
         ends = state["recent"], state["recent"] + state["best"]
         self.recent, self.best, self.given = found[:ends[0]], found[ends[0]:ends[1]], found[ends[1]:]
 
 
-def _draw(source: Sequence[Experience], n: int, weights: NDArray[np.float64] | None,
+def _draw(source: Sequence[Experience], n: int, weights: NDArray[np.floating] | None,
           rng: np.random.Generator) -> list[Experience]:
     if not source or n <= 0:
         return []

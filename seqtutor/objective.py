@@ -18,6 +18,8 @@ The same objective as a line, as a file and in Python:
     [[terms]]
     rule = "match(c1ccncc1)"
     target = 0.31                                   # a mean over samples; has no weight. "human": the rule's own rate
+    [[terms]]
+    score = "my_scores.py:potency"                  # a scorer of one's own, see seqtutor.scorers
 
 Step rules are rewarded token by token with weight × value; they take no part in the mean.
 """
@@ -34,8 +36,9 @@ from typing import Any
 
 import numpy as np
 
-from seqtutor.domain import Domain, Rule, UsageError, nearest
+from seqtutor.domain import SCORERS, Domain, Rule, UsageError, nearest
 from seqtutor.files import check_readable
+from seqtutor.scorers import SETTINGS, rule_spec
 from seqtutor.scoring import split_names
 from seqtutor.transforms import Floats, Transform, number
 
@@ -61,7 +64,7 @@ class Term:
     @classmethod
     def from_dict(cls, given: Any, domain: Domain) -> Term:
         """From a table of the file, or from the short form ``"sa:minimise:0.5"``."""
-        data = dict(_short(given) if isinstance(given, str) else given)
+        data = _scorer(_short(given) if isinstance(given, str) else given)
         _known(data, cls, "key of a term")
         if "rule" not in data:
             raise UsageError(f"the term {data} names no rule")
@@ -302,6 +305,18 @@ class Objective:
 
 
 # -- words -----------------------------------------------------------------------------------------------------------
+
+def _scorer(given: Mapping[str, Any]) -> dict[str, Any]:
+    """With ``rule`` in place of a scorer of the user's own (``program = [...]``, ``timeout = 30``, …)."""
+    data = dict(given)
+    kinds = [kind for kind in SCORERS if kind in data]
+    if len(kinds) + ("rule" in data) > 1:
+        raise UsageError(f"the term {data} names more than one rule; give each a term of its own")
+    if kinds:
+        settings = {name: data.pop(name) for name in SETTINGS if name in data}
+        data["rule"] = rule_spec(kinds[0], data.pop(kinds[0]), settings)
+    return data
+
 
 def _known(data: Mapping[str, Any], config: type, what: str) -> None:
     names = [f.name for f in fields(config)]

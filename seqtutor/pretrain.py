@@ -21,12 +21,13 @@ from torch import Tensor, nn
 import seqtutor
 from seqtutor import checkpoint
 from seqtutor.batches import augmenter, by_length, encode, epoch_batches, pad
-from seqtutor.condition import ConditionConfig, condition_on_validity
-from seqtutor.corpus import Encoded, Prepared
+from seqtutor.condition import ConditionConfig, draw_invalid, validity_loss
+from seqtutor.corpus import Encoded, Prepared, file_sha256
 from seqtutor.domain import Domain, SeqtutorError, UsageError
 from seqtutor.files import atomic, check_writable
+from seqtutor.interrupt import held_interrupt
 from seqtutor.known import KnownTexts
-from seqtutor.machine import has_fast_bf16, keep_freed_memory
+from seqtutor.machine import has_fast_bf16, keep_freed_memory, trains_in_bf16
 from seqtutor.model import ModelConfig, SequenceModel, resolve_device
 from seqtutor.vocabulary import PAD, Vocabulary
 
@@ -35,7 +36,7 @@ from seqtutor.vocabulary import PAD, Vocabulary
 class PretrainConfig:
     """How a prior is trained."""
 
-    epochs: int = field(default=16, metadata={"help": "passes over the training texts"})
+    epochs: float = field(default=16, metadata={"help": "passes over the training texts"})
     batch_size: int = field(default=128, metadata={"help": "texts a step (and a process)"})
     learning_rate: float = field(default=2e-3, metadata={"help": "Adam's peak learning rate"})
     schedule: str = field(default="cosine", metadata={"help": "cosine (to zero) or step (halved each epoch from half)"})
@@ -50,10 +51,10 @@ class PretrainConfig:
     evaluate_samples: int = field(default=1000, metadata={"help": "samples for validity, uniqueness and novelty"})
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "evaluate_epochs"):
+        for name in ("batch_size", "evaluate_epochs"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("learning_rate", "clip"):
+        for name in ("epochs", "learning_rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
         if self.schedule not in ("cosine", "step"):
@@ -73,18 +74,23 @@ class PretrainConfig:
 Report = Callable[[dict[str, Any]], None]
 
 
-def pretrain(domain: Domain, prepared: Prepared, out: Path, *, model: ModelConfig = ModelConfig(),
+def pretrain(domain: Domain, prepared: Prepared, out: Path, *, model: ModelConfig | None = None,
              config: PretrainConfig = PretrainConfig(), condition: ConditionConfig = ConditionConfig(),
-             resume: bool = False, command: str = "", report: Report | None = None) -> SequenceModel:
+             start: Path | None = None, resume: bool = False, command: str = "",
+             report: Report | None = None) -> SequenceModel:
     """Trains a prior on ``prepared`` and writes it to ``out`` (.safetensors), with its ``.known.npy``,
-    ``.metrics.csv`` and ``.checkpoint`` beside it. ``resume`` goes on from that checkpoint exactly as if nothing had
-    happened.
+    ``.metrics.csv`` and ``.checkpoint`` beside it. ``start`` is a model file whose weights the run begins with.
+    ``resume`` goes on from the checkpoint exactly as if nothing had happened; Ctrl-C writes one.
 
     Under torchrun every process takes its share of each batch of steps and the gradients are averaged.
-    Raises :class:`SeqtutorError` when the loss is not finite; the checkpoint before that stays.
+    Raises :class:`SeqtutorError` when the loss is not finite; the checkpoint before that stays. Raises
+    :class:`UsageError` when a checkpoint is there that is not to be resumed, or when ``start`` is of another domain,
+    vocabulary or architecture than asked for.
     """
     # 1. Places and processes
     saved = Path(f"{check_writable(out)}.checkpoint")
+    if saved.exists() and not resume:
+        raise UsageError(f"{saved} holds an earlier run; go on from it with --resume, or remove it to begin anew")
     log = Path(f"{out}.metrics.csv")
     rank, world = _join_processes()
     device = resolve_device(f"cuda:{os.environ['LOCAL_RANK']}" if world > 1 and torch.cuda.is_available()
@@ -100,89 +106,124 @@ def pretrain(domain: Domain, prepared: Prepared, out: Path, *, model: ModelConfi
 
     # 3. The network and its optimiser, fresh or from the checkpoint
     torch.manual_seed(config.seed)
-    network = SequenceModel(vocabulary, domain.name, model).to(device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-    identity = {"config": dataclasses.asdict(config), "model": dataclasses.asdict(model), "world": world,
+    network = SequenceModel(vocabulary, domain.name, model or ModelConfig()) if start is None else begin_with(
+        start, domain, vocabulary, model)
+    optimizer = torch.optim.Adam(network.to(device).parameters(), lr=config.learning_rate)
+    origin = {"sha256": file_sha256(start), "provenance": network.provenance} if start else {}
+    identity = {"config": dataclasses.asdict(config), "model": dataclasses.asdict(network.config), "world": world,
+                "condition": dataclasses.asdict(condition), "from": origin.get("sha256"),
                 "corpus": prepared.manifest["sha256"], "train": len(train), "domain": domain.name}
     step, seconds = 0, 0.0
     rows: list[dict[str, Any]] = []
-    running = torch.zeros(2, dtype=torch.float64)  # nats and tokens since the last evaluation
+    running = torch.zeros(4, dtype=torch.float64)  # nats, tokens; valid, judged: sums since the last evaluation
     if resume:
         step, rows, seconds, running = _restore(saved, network, optimizer, identity)
     per_epoch = math.ceil(math.ceil(len(train) / config.batch_size) / world)
-    steps = per_epoch * config.epochs
+    steps = max(1, round(per_epoch * config.epochs))
     parallel = nn.parallel.DistributedDataParallel(network) if world > 1 else network
 
     # 4. One step after another
     started = last_saved = time.monotonic()
     batches: list[np.ndarray[Any, Any]] = []
-    while step < steps:
-        epoch, place = divmod(step, per_epoch)
-        if not batches or place == 0:
-            batches = epoch_batches(train.lengths, config.batch_size, config.seed, epoch)
-        # 4a. the batch of this process (the last round of an epoch wraps around so that all have one)
-        chosen = batches[(place * world + rank) % len(batches)]
-        key = np.array([config.seed, epoch])
-        ids = pad([augment(key, train[int(i)], int(i)) if augment else train[int(i)] for i in chosen]).to(device)
-        # 4b. mean negative log-likelihood a token, in nats; dropout's draws depend on the step, not on the past
-        network.train()
-        torch.manual_seed((config.seed * 1_000_003 + step) * world + rank)
-        with autocast():
-            logits, _ = parallel(ids[:, :-1])
-        target = ids[:, 1:]
-        loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), target.flatten(), ignore_index=PAD)
-        # 4c. gradients, clipped; the step
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip)
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            raise SeqtutorError(f"the loss stopped being finite at step {step}; begin again with a lower "
-                                "--learning-rate or --clip (or with --precision fp32)")
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step, steps, per_epoch)
-        optimizer.step()
-        step += 1
-        # 4d. what to tell, what to keep
-        tokens = int((target != PAD).sum())
-        running += torch.tensor([loss.item() * tokens, tokens], dtype=torch.float64)
-        elapsed = seconds + time.monotonic() - started
-        if report and rank == 0:
-            report({"step": step, "steps": steps, "loss": loss.item(), "seconds": elapsed})
-        if step % per_epoch == 0 and (step // per_epoch % config.evaluate_epochs == 0 or step == steps):
-            row = {"step": step, "epoch": step // per_epoch, "seconds": round(elapsed, 1),
-                   "learning_rate": learning_rate(config, step - 1, steps, per_epoch),
-                   "train_nats_token": float(running[0] / running[1]), **evaluate(network, domain, heldout, prepared,
-                                                                                  config)}
-            running.zero_()
-            rows.append(row)
-            if rank == 0:
-                write_metrics(log, rows)
-                if report:
-                    report({"step": step, "steps": steps, "loss": loss.item(), "seconds": elapsed, "row": row})
-        if rank == 0 and (time.monotonic() - last_saved > 60 * config.checkpoint_minutes or step == steps):
-            _keep(saved, network, optimizer, identity, step, rows, elapsed, running)
-            last_saved = time.monotonic()
+    with held_interrupt() as interrupted:
+        while step < steps:
+            epoch, place = divmod(step, per_epoch)
+            if not batches or place == 0:
+                batches = epoch_batches(train.lengths, config.batch_size, config.seed, epoch)
+            # 4a. the batch of this process (the last round of an epoch wraps around so that all have one)
+            chosen = batches[(place * world + rank) % len(batches)]
+            key = np.array([config.seed, epoch])
+            ids = pad([augment(key, train[int(i)], int(i)) if augment else train[int(i)] for i in chosen]).to(device)
+            # 4b. mean negative log-likelihood a token, in nats; dropout's draws depend on the step, not on the past
+            network.train()
+            seed = (config.seed * 1_000_003 + step) * world + rank
+            torch.manual_seed(seed)
+            with autocast():
+                logits, _ = parallel(ids[:, :-1])
+            target = ids[:, 1:]
+            loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), target.flatten(), ignore_index=PAD)
+            tokens = int((target != PAD).sum())
+            # 4c. now and then the share of invalid texts among fresh samples, for all the steps until the next draw
+            objective = loss
+            if condition.weight and step % condition.every == 0:
+                network.eval()
+                invalid, judged = draw_invalid(domain, network, condition, seed)
+                running[2:] += torch.tensor([judged - len(invalid), judged], dtype=torch.float64)
+                weight = condition.weight * condition.every * len(chosen) / tokens  # beside nats a token
+                with autocast():
+                    objective = loss + weight * validity_loss(network, invalid, judged)
+            # 4d. gradients, clipped; the step
+            optimizer.zero_grad(set_to_none=True)
+            objective.backward()  # type: ignore[no-untyped-call]
+            norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+            if not (torch.isfinite(objective) and torch.isfinite(norm)):
+                raise SeqtutorError(f"the loss stopped being finite at step {step}; begin again with a lower "
+                                    "--learning-rate or --clip (or with --precision fp32)")
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, step, steps, per_epoch)
+            optimizer.step()
+            step += 1
+            # 4e. what to tell, what to keep
+            running[:2] += torch.tensor([loss.item() * tokens, tokens], dtype=torch.float64)
+            elapsed = seconds + time.monotonic() - started
+            now = {"step": step, "steps": steps, "loss": loss.item(), "seconds": elapsed,
+                   "drawn_valid": float(running[2] / running[3])}
+            if report and rank == 0:
+                report(now)
+            if step == steps or (step % per_epoch == 0 and step // per_epoch % config.evaluate_epochs == 0):
+                row = {"step": step, "seconds": round(elapsed, 1),
+                       "epoch": round(step / per_epoch, 3) if step % per_epoch else step // per_epoch,
+                       "learning_rate": learning_rate(config, step - 1, steps, per_epoch),
+                       "train_nats_token": float(running[0] / running[1]),
+                       "drawn_valid": float(running[2] / running[3]),
+                       **evaluate(network, domain, heldout, prepared, config)}
+                running.zero_()
+                rows.append(row)
+                if rank == 0:
+                    write_metrics(log, rows)
+                    if report:
+                        report(now | {"row": row})
+            stop = world == 1 and interrupted()  # (one of several processes cannot stop alone)
+            if rank == 0 and (time.monotonic() - last_saved > 60 * config.checkpoint_minutes or step == steps or stop):
+                _keep(saved, network, optimizer, identity, step, rows, elapsed, running)
+                last_saved = time.monotonic()
+            if stop:
+                raise KeyboardInterrupt
 
-    # 5. The distribution given that a text is valid, if asked for
+    # 5. The finished model, with all that a reader needs to make it again
     network.eval().to("cpu")
-    conditioned: dict[str, Any] = {}
-    if condition.rounds:
-        tell = report and (lambda at: report({"condition": at, "rounds": condition.rounds}) if rank == 0 else None)
-        network, conditioned = condition_on_validity(domain, network, condition, autocast=_autocast(
-            config.precision, torch.device("cpu")), report=tell)
-
-    # 6. The finished model, with all that a reader needs to make it again
     network.provenance = {"corpus": prepared.manifest, "pretrain": dataclasses.asdict(config), "command": command,
                           "processes": world, "seconds": round(seconds + time.monotonic() - started, 1),
                           "figures": rows[-1] if rows else {}, "condition": dataclasses.asdict(condition),
-                          "conditioned": conditioned, "torch": torch.__version__,
-                          "seqtutor": seqtutor.__version__}
+                          "from": origin, "torch": torch.__version__, "seqtutor": seqtutor.__version__}
     if rank == 0:
         network.save(out)
-        KnownTexts.of(prepared.train + prepared.heldout).save(out)
+        known = KnownTexts.of(prepared.train + prepared.heldout)
+        if start and KnownTexts.path(start).exists():
+            known |= KnownTexts.load(start)
+        known.save(out)
     if world > 1:
         dist.barrier()
         dist.destroy_process_group()
+    return network
+
+
+def begin_with(path: Path, domain: Domain, vocabulary: Vocabulary, model: ModelConfig | None) -> SequenceModel:
+    """The network in ``path``, of ``vocabulary`` and (dropout aside) of the architecture ``model`` if that is given;
+    otherwise :class:`UsageError`."""
+    network = SequenceModel.load(path, domain.name)
+    if network.vocabulary != vocabulary:
+        apart = sorted(set(vocabulary.tokens) ^ set(network.vocabulary.tokens)) or ["their order"]
+        raise UsageError(f"{path} was trained on other tokens than the domain {domain.name!r} has now (they differ in "
+                         f"{', '.join(apart[:5])}); begin without --from")
+    if model is not None:
+        if dataclasses.replace(model, dropout=network.config.dropout) != network.config:
+            c = network.config
+            raise UsageError(f"{path} is an LSTM of width {c.width}, depth {c.depth} and embedding {c.embedding}, not "
+                             f"{model.width}, {model.depth} and {model.embedding}; leave these out with --from")
+        fresh = SequenceModel(vocabulary, domain.name, model, network.provenance)
+        fresh.load_state_dict(network.state_dict())
+        network = fresh
     return network
 
 
@@ -229,6 +270,8 @@ def write_metrics(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+    if precision == "bf16" and not trains_in_bf16(device):
+        raise UsageError("this machine cannot train in bf16; use --precision fp32 or auto")
     if precision == "bf16" or (precision == "auto" and has_fast_bf16(device)):
         return lambda: torch.autocast(device.type, torch.bfloat16)
     return nullcontext

@@ -71,9 +71,9 @@ class Rewarder:
         rules = self.objective.rules(domain) | {name: domain.rule(name) for name in extra}
         if not timeout > 0:
             raise UsageError(f"timeout is {timeout:g}; it must be above 0 seconds")
-        self._end = {name: replace(rule, score=partial(_limited, rule.score, timeout))
+        self._end = {name: replace(rule, score=_limited(rule, timeout))
                      for name, rule in rules.items() if rule.when == "end"}
-        self._step = {name: replace(rule, score=partial(_limited, rule.score, timeout))
+        self._step = {name: replace(rule, score=_limited(rule, timeout))
                       for name, rule in rules.items() if rule.when == "step"}
         self._weights: dict[str, float] = {}
         for term in self.objective.terms:
@@ -82,7 +82,8 @@ class Rewarder:
         if executor != "serial" and spec is None:
             raise UsageError(f"the executor {executor!r} needs the domain's name or path for its processes (spec)")
         self._spec, self._names = spec or "", tuple(self._end)
-        self._executor = open_executor(executor, timeout, _load, self._spec, self._names)
+        patience = sum(rule.patience for rule in self._end.values())
+        self._executor = open_executor(executor, timeout + patience, _load, self._spec, self._names)
         self._slow = any(rule.cost == "slow" for rule in self._end.values())
         self._rows: dict[bytes, int] = {}  # digest of a canonical form → row of the table
         self._table = np.empty((1, len(self._end)))  # never empty: invalid texts look up row 0, and not its numbers
@@ -239,9 +240,13 @@ class Rewarder:
             self._executor.shutdown(cancel_futures=True)
 
 
-def _limited(score: Callable[[Any], Any], timeout: float, batch: Any) -> Any:
-    with time_limit(timeout):
-        return score(batch)
+def _limited(rule: Rule, timeout: float) -> Callable[[Any], Any]:
+    """The score of ``rule`` under a time limit, unless it keeps its own time."""
+    def score(batch: Any) -> Any:
+        with time_limit(timeout):
+            return rule.score(batch)
+
+    return rule.score if rule.patience else score
 
 
 def _rows_of(rule: Rule, tokens: Tokens) -> list[Floats]:

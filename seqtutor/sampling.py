@@ -128,16 +128,23 @@ class Sampler:
                 emitted += 1
                 if emitted == limit:
                     return
-            # refill: the ended rows begin the next sequences; past the limit they idle on rows nobody reads
-            index[ended.cpu()] = torch.arange(begun, begun + len(ended))
-            if limit is not None:
-                index[index >= limit] = -1
-            begun += len(ended)
-            uniform[ended] = torch.rand(len(ended), longest, generator=self._generator).to(device)
+            # refill: the ended rows begin the next sequences; past the limit they idle until enough of them can go
+            fresh = ended if limit is None else ended[:limit - begun]
+            index[ended.cpu()] = -1
+            index[fresh.cpu()] = torch.arange(begun, begun + len(fresh))
+            begun += len(fresh)
+            uniform[fresh] = torch.rand(len(fresh), longest, generator=self._generator).to(device)
             position[ended] = 0
             automaton[ended] = self._start
             current[ended] = self.prefix[-1].to(device)
-            _put(state, ended, first)
+            _put(state, fresh, first)
+            if len(fresh) < len(ended) and 8 * int((index < 0).sum()) >= len(index):
+                left = (index >= 0).nonzero()[:, 0]
+                index, left = index[left], left.to(device)
+                uniform, tokens, position, automaton, current = (
+                    tensor[left] for tensor in (uniform, tokens, position, automaton, current))
+                everything = everything[:len(left)]
+                state = state[0][:, left], state[1][:, left]
 
     def _first_state(self) -> State:
         """The network's state for one row after all of the prefix but its last token."""

@@ -106,8 +106,12 @@ def _nothing(domain: Domain, columns: Sequence[str], n: int) -> list[list[Any]]:
 
 
 def values_of(domain: Domain, asked: Rule | Column, texts: Sequence[str]) -> list[tuple[Any, str]]:
-    """A value and an error ("" for none) a text. Where a batch fails, its texts are tried one by one."""
-    return one_by_one(partial(_batch_values, domain, asked), asked.name, texts)
+    """A value and an error ("" for none) a text. Where a batch fails, its texts are tried one by one; those of a slow
+    rule are from the start, so that none is computed again (unless it keeps its own time, and fails by itself)."""
+    score = partial(_batch_values, domain, asked)
+    if isinstance(asked, Rule) and asked.cost == "slow" and not asked.patience:
+        return [pair for text in texts for pair in one_by_one(score, asked.name, [text])]
+    return one_by_one(score, asked.name, texts)
 
 
 def one_by_one(score: Callable[[Sequence[Any]], Sequence[Any]], name: str, batch: Sequence[Any]) \

@@ -1,9 +1,10 @@
 """One LSTM step for many rows: the plain one, and the fastest exact or nearly exact ones that this machine allows.
 
 The fused step owes its speed to four things: weights packed once for oneDNN; the input product of the first layer
-folded into a table (vocabulary × 4H), [x, h] joined into one product in the others; tanh(x) written as 2σ(2x) − 1 with
-the factor 2 folded into the weights, because torch's tanh costs about six sigmoids; and the state kept in the number
-format of the product (fp32, bf16, or uint8 for int8 weights).
+folded into a table (vocabulary × 4H), [x, h] joined into one product in the others; tanh(x) written as 2σ(2x) − 1,
+because torch's tanh costs about four sigmoids, with every factor 2 folded into weights and state (which holds h / 2 and
+2 c: six passes over a layer's rows, none of them a copy); and the state kept in the number format of the product (fp32,
+bf16, or uint8 for int8 weights).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from seqtutor.vocabulary import BOS
 
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 
-State = tuple[Tensor, Tensor]  # (h, c), each [depth, rows, width]
+State = tuple[Tensor, Tensor]  # (h, c), each [depth, rows, width], in the scale and format of the step
 Product = Callable[[Tensor], Tensor]  # [rows, in] in the step's format → float [rows, out]
 
 
@@ -79,7 +80,8 @@ class FusedStep:
         self.precision = precision
         self.depth, self.width = model.config.depth, model.config.width
         pack = _PACK[precision] if packed else _PACK_PLAIN[precision]
-        # tanh(x) = 2σ(2x) − 1: the rows of the cell gate (order i, f, g, o) carry the factor 2
+        # tanh(x) = 2σ(2x) − 1: the rows of the cell gate (order i, f, g, o) carry the factor 2; what reads h, which
+        # comes as h / 2, carries another
         double = torch.ones(4, self.width, 1)
         double[2] = 2.0
         double = double.reshape(-1, 1)
@@ -90,10 +92,11 @@ class FusedStep:
             bias = (b_x + b_h) * double[:, 0]
             if layer == 0:
                 self._table = (model.embedding.weight.float() @ w_x.T) * double[:, 0] + bias  # [V, 4H]
-                self._products.append(pack(w_h * double, None))
+                self._products.append(pack(2 * w_h * double, None))
             else:
-                self._products.append(pack(torch.cat([w_x, w_h], 1) * double, bias))
-        self._head = model.head.weight.detach().float().clone(), model.head.bias.detach().float().clone()
+                self._products.append(pack(2 * torch.cat([w_x, w_h], 1) * double, bias))
+        pack = (_PACK if packed else _PACK_PLAIN)["fp32"]
+        self._head = pack(2 * model.head.weight.float(), model.head.bias.detach().float().clone())
         self._format = _FORMAT[precision]
 
     def begin(self, rows: int) -> State:
@@ -109,14 +112,15 @@ class FusedStep:
             gates = product(torch.cat([x, h], 1)) if layer else product(h).add_(self._table.index_select(0, ids))
             gates.sigmoid_()
             i, f, g, o = (gates[:, k * width:(k + 1) * width] for k in range(4))
-            c.mul_(f).addcmul_(i, g, value=2.0).sub_(i)  # c ← f·c + i·(2g − 1)
-            out = c.mul(2.0).sigmoid_().mul_(2.0).sub_(1.0).mul_(o)  # h ← o·tanh(c)
-            if self._format is torch.uint8:  # |h| < 1 always: a fixed scale of 1/127 around 128 holds it
-                h.copy_(out.mul(127.0).add_(128.5))
-            else:
+            c.mul_(f).addcmul_(i, g, value=4.0).sub_(i, alpha=2.0)  # 2c ← f·2c + 2i·(2g − 1)
+            out = h if self._format is torch.float32 else torch.empty_like(c)
+            torch.sigmoid(c, out=out).sub_(0.5).mul_(o)  # h/2 ← o·(σ(2c) − ½)
+            if self._format is torch.uint8:  # |h/2| < ½ always: a fixed scale of 1/254 around 128 holds it
+                h.copy_(out.mul(254.0).add_(128.5))
+            elif out is not h:
                 h.copy_(out)
             x = h
-        return F.linear(out, *self._head)
+        return self._head(out)
 
 
 @torch.no_grad()
@@ -148,7 +152,7 @@ def _plain_bf16(weight: Tensor, bias: Tensor | None) -> Product:
 
 
 def _packed_fp32(weight: Tensor, bias: Tensor | None) -> Product:
-    if not has_packed_product():
+    if not has_packed_product(torch.float32):
         return _plain_fp32(weight, bias)
     w = torch.ops.mkldnn._reorder_linear_weight(weight)
     product = torch.ops.mkldnn._linear_pointwise
@@ -156,7 +160,7 @@ def _packed_fp32(weight: Tensor, bias: Tensor | None) -> Product:
 
 
 def _packed_bf16(weight: Tensor, bias: Tensor | None) -> Product:
-    if not has_packed_product():
+    if not has_packed_product(torch.bfloat16):
         return _plain_bf16(weight, bias)
     w, b = torch.ops.mkldnn._reorder_linear_weight(weight.bfloat16()), None if bias is None else bias.bfloat16()
     product = torch.ops.mkldnn._linear_pointwise
@@ -164,7 +168,7 @@ def _packed_bf16(weight: Tensor, bias: Tensor | None) -> Product:
 
 
 def _packed_int8(weight: Tensor, bias: Tensor | None) -> Product:
-    """Weights in int8 with one scale a row; x is uint8 with zero at 128 and a scale of 1/127."""
+    """Weights in int8 with one scale a row; x is uint8 with zero at 128 and a scale of 1/254."""
     if not has_int8_product():
         raise UsageError("this build of torch has no int8 product for this machine; use --precision fp32 or bf16")
     scale = weight.abs().amax(1).clamp_min(1e-12) / 127
@@ -172,14 +176,14 @@ def _packed_int8(weight: Tensor, bias: Tensor | None) -> Product:
     zero = torch.zeros(len(weight), dtype=torch.int32)
     w = torch.ops.onednn.qlinear_prepack(rounded, None)
     product = torch.ops.onednn.qlinear_pointwise
-    return lambda x: product(x, 1 / 127, 128, w, scale, zero, bias, 1.0, 0, torch.float32, "none", [], "")
+    return lambda x: product(x, 1 / 254, 128, w, scale, zero, bias, 1.0, 0, torch.float32, "none", [], "")
 
 
 def _plain_int8(weight: Tensor, bias: Tensor | None) -> Product:
     """The same numbers as :func:`_packed_int8` by ordinary float products: its reference, not a way to be fast."""
     scale = weight.abs().amax(1, keepdim=True).clamp_min(1e-12) / 127
     rounded = (weight / scale).round_() * scale
-    return lambda x: F.linear((x.float() - 128) / 127, rounded, bias)
+    return lambda x: F.linear((x.float() - 128) / 254, rounded, bias)
 
 
 _PACK = {"fp32": _packed_fp32, "bf16": _packed_bf16, "int8": _packed_int8}
@@ -188,13 +192,13 @@ _FORMAT = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.uint8}
 
 
 @cache
-def has_packed_product() -> bool:
-    """Whether torch's private oneDNN products are there and right."""
+def has_packed_product(kind: torch.dtype) -> bool:
+    """Whether torch's private oneDNN products of float32 or bfloat16 are there, run on this CPU and are right."""
     try:
-        x, w = torch.linspace(-1, 1, 64).reshape(2, 32), torch.linspace(-1, 1, 512).reshape(16, 32)
+        x, w = torch.linspace(-1, 1, 64).reshape(2, 32).to(kind), torch.linspace(-1, 1, 512).reshape(16, 32).to(kind)
         packed = torch.ops.mkldnn._reorder_linear_weight(w)
         out = torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], None)
-        return bool(torch.allclose(out, x @ w.T, atol=1e-5))
+        return bool(torch.allclose(out.float(), x.float() @ w.float().T, atol=1e-5 if kind is torch.float32 else 0.05))
     except (AttributeError, RuntimeError, TypeError):
         return False
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -28,68 +28,9 @@ from seqtutor.model import SequenceModel
 from seqtutor.policy import Permitted, Sequences, chosen, log_probs, padded
 from seqtutor.rewards import Rewarder, Rewards
 from seqtutor.sampling import Sampler, SamplingConfig
+from seqtutor.settings import TuneConfig
 from seqtutor.steps import make_step
 from seqtutor.vocabulary import BOS, EOS
-
-
-@dataclass(frozen=True)
-class TuneConfig:
-    """How a prior is tuned."""
-
-    method: str = field(default="path", metadata={"help": "path, psi, q or g"})
-    steps: int = field(default=500, metadata={"help": "rounds of new experience"})
-    batch: int = field(default=128, metadata={"help": "fresh samples a step"})
-    edits: int = field(default=0, metadata={"help": "neighbours of the best sequences a step, by the domain's edits"})
-    variants: int = field(default=0, metadata={"help": "other spellings of the best sequences a step"})
-    recent: int = field(default=0, metadata={"help": "remembered recent sequences an update"})
-    best: int = field(default=0, metadata={"help": "remembered best sequences an update"})
-    given: int = field(default=0, metadata={"help": "of the user's own sequences an update"})
-    updates: int = field(default=1, metadata={"help": "gradient steps a step; those after the first are on memory"})
-    recent_size: int = field(default=2048, metadata={"help": "recent sequences remembered"})
-    best_size: int = field(default=256, metadata={"help": "best sequences remembered"})
-    rank: float = field(default=0.01, metadata={"help": "κ of rank-based replay; smaller is greedier"})
-    beta: float = field(default=0.05, metadata={"help": "β, reward units a nat: how much reward a nat of KL must buy"})
-    control: str = field(default="fixed", metadata={"help": "of β: fixed, adaptive (to a KL) or budget"})
-    kl: float = field(default=math.inf, metadata={"help": "nats a sequence that adaptive and budget steer by"})
-    gamma: float = field(default=1.0, metadata={"help": "discount, above 0 to 1; exact only at 1"})
-    n_step: int = field(default=1, metadata={"help": "length of bootstrapped targets (psi, q, g)"})
-    lam: float | None = field(default=None, metadata={"help": "λ that mixes targets of all lengths, 0 to 1 "
-                                                      "[0.9 for path; the others take --n-step]"})
-    double: bool = field(default=True, metadata={"help": "double Q: the online network chooses, the target one values"})
-    target_rate: float = field(default=0.02, metadata={"help": "Polyak step of the target network (psi, q, g)"})
-    learning_rate: float = field(default=5e-4, metadata={"help": "Adam's, of the policy; falls to zero by a cosine"})
-    critic_memory: float = field(default=0.95, metadata={"help": "weight of the critic's data an update later, 0 to 1"})
-    clip: float = field(default=1.0, metadata={"help": "gradient norm above which gradients are scaled down"})
-    temperature: float = field(default=1.0, metadata={"help": "of fresh samples; 0 is greedy"})
-    epsilon: float = field(default=0.0, metadata={"help": "share of uniformly random tokens in fresh samples"})
-    max_length: int = field(default=128, metadata={"help": "tokens after which a sample is cut off"})
-    seed: int = field(default=0, metadata={"help": "same seed, same machine, same run"})
-    checkpoint_seconds: float = field(default=60.0, metadata={"help": "seconds between checkpoints"})
-
-    def __post_init__(self) -> None:
-        if self.method not in losses.METHODS:
-            raise UsageError(f"the method must be one of {', '.join(losses.METHODS)}, not {self.method!r}")
-        for name in ("steps", "batch", "updates", "n_step", "max_length"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("edits", "variants", "recent", "best", "given", "recent_size", "best_size", "checkpoint_seconds"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)}")
-        for name in ("learning_rate", "clip", "rank"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("lam", "epsilon", "target_rate", "critic_memory"):
-            if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
-        if not 0 < self.gamma <= 1:
-            raise UsageError(f"gamma must be above 0 and at most 1, not {self.gamma}")
-        BetaControl(self.control, self.beta, self.kl)  # refuses what it cannot steer by
-
-    @property
-    def mixing(self) -> float:
-        """λ as the losses take it; 0 for targets of ``n_step``."""
-        return self.lam if self.lam is not None else 0.9 if self.method == "path" else 0.0
-
 
 _CHUNK = 64  # sequences that run through a network together
 
@@ -97,8 +38,8 @@ _CHUNK = 64  # sequences that run through a network together
 @dataclass
 class Chunk:
     """A padded batch with all that an update needs. ``log_p``, ``nats``: float [batch, T], of the prior and the reward
-    in nats; ``learn``: bool [batch, T]; for new ones ``prior``: float [batch, T, V], log p of every token, and ``fresh``:
-    bool [batch], those that the policy wrote."""
+    in nats; ``learn``: bool [batch, T]; for new ones ``prior``: float [batch, T, V], log p of every token, and
+    ``fresh``: bool [batch], those that the policy wrote."""
 
     x: Sequences
     log_p: Tensor
@@ -121,16 +62,42 @@ class Tutor:
         self.grammar = grammar
         self.permitted = Permitted(len(prior.vocabulary), grammar)
         self.policy = copy.deepcopy(prior)
-        self.critic = Critic(prior.config.width, config.max_length, config.critic_memory)
+        self.critic = Critic(prior.config.width, config.max_length, config.critic_memory, config.critic_ridge)
         self.target = copy.deepcopy((self.policy, self.critic)) if config.method != "path" else None
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
         self.memory = Memory(config.recent_size, config.best_size, config.rank)
         self.beta = BetaControl(config.control, config.beta, config.kl)
         self.rates = RateControl(targets or {})
+        if targets and not config.batch:
+            raise UsageError("rates are measured on fresh samples: targets need a batch of at least 1")
         self.done = 0
+        self.fresh_totals: NDArray[np.float64] = np.zeros(0)  # of the last step's fresh samples, for a guard
+        self.fresh_values: dict[str, NDArray[np.float64]] = {}
         self.safe: dict[str, Tensor] = {}  # the last policy within the budget, and its KL
         self.safe_kl = 0.0
         self._precision = make_step(prior).precision  # what `auto` comes to is measured once
+
+    def give(self, sequences: Sequence[tuple[str, float]]) -> None:
+        """Remembers a user's own texts for good, as a source of experience; a score of nan is left to the rules.
+
+        Raises :class:`UsageError` for a text that the vocabulary, the grammar or the length limit rules out.
+        """
+        rows = []
+        for text, _ in sequences:
+            ids = np.append(self.prior.vocabulary.encode(self.domain.split(text)), EOS)
+            if len(ids) > self.config.max_length or not self.permitted.accepts(ids.tolist()):
+                raise UsageError(f"{text!r} is longer than {self.config.max_length} tokens or breaks the grammar: the "
+                                 "policy can never write it; leave it out")
+            rows.append(ids)
+        if not rows:
+            return
+        tokens = [self.prior.vocabulary.decode(ids) for ids in rows]
+        scores = self.rewarder(tokens)
+        told = np.array([score for _, score in sequences], np.float64)
+        steps = 0.0 if scores.steps is None else np.array([row.sum() for row in scores.steps])
+        scores.end = np.where(np.isnan(told), scores.end, told - steps)  # the whole score is the user's
+        _, experiences = self._judged_by_prior(rows, 0, tokens, scores)
+        self.memory.given = [e for e in experiences if e is not None]
 
     def step(self) -> dict[str, float]:
         """One round: experience, rewards, updates, control of the KL. Returns its figures.
@@ -138,6 +105,8 @@ class Tutor:
         Raises :class:`SeqtutorError` when the loss is not finite; the policy is then as it was before that update.
         """
         config, number = self.config, self.done
+        if not config.batch and not self.memory.given:
+            raise UsageError("a batch of 0 learns from given sequences alone, and nothing was given")
         # 1. Fresh samples, then neighbours and other spellings of the best, all as token ids
         rows = self._fresh(number)
         fresh = len(rows)
@@ -150,7 +119,7 @@ class Tutor:
         self.memory.add(e for e in experiences if e is not None)
         # 4. Updates: the new experience with some of the old; then, if asked for, only the old
         rng = np.random.default_rng([config.seed, number])
-        totals = np.zeros(3)
+        totals = np.zeros(3) if fresh else np.full(3, math.nan)
         loss = 0.0
         for update in range(config.updates):
             old = self._remembered(rng)
@@ -158,12 +127,14 @@ class Tutor:
         # 5. Figures of the fresh samples, before the updates; KL as it was trained on, exact and by samples
         kl, kl_sampled, entropy = totals / max(1, fresh)
         figures = self._figures(scores, experiences[:fresh])
+        self.fresh_totals = scores.total[:fresh]
+        self.fresh_values = {name: values[:fresh] for name, values in scores.values.items()}
         # 6. Dual steps on β and on the multipliers of rates
         if fresh:
             self.beta.observe(kl)
         scored = [e.features for e in experiences[:fresh] if e is not None and e.canonical]
         if self.rates.names and scored:
-            self.rates.observe(np.stack(scored))
+            self.rates.observe(np.stack(scored), self._pace)
         if self.beta.mode == "budget":
             self._stay_within_budget()
         self.done += 1
@@ -182,6 +153,8 @@ class Tutor:
 
     def _fresh(self, number: int) -> list[NDArray[np.int64]]:
         config = self.config
+        if not config.batch:
+            return []
         sampling = SamplingConfig(temperature=config.temperature, epsilon=config.epsilon, batch=config.batch,
                                   max_length=config.max_length, precision=self._precision)
         sampler = Sampler(self.policy, sampling, seed=config.seed * 1_000_003 + number, grammar=self.grammar)
@@ -203,7 +176,7 @@ class Tutor:
                 ids = np.append(self.prior.vocabulary.encode(self.domain.split(text)), EOS)
             except UnknownToken:
                 continue
-            if len(ids) <= config.max_length and self.permitted.accepts(ids):
+            if len(ids) <= config.max_length and self.permitted.accepts(ids.tolist()):
                 found.append(ids)
         return found
 
@@ -213,8 +186,9 @@ class Tutor:
         given = [min(self.domain.given(t), len(ids)) for t, ids in zip(tokens, rows, strict=True)]
         features = np.stack([scores.values[name] for name in self.rates.names], 1) if self.rates.names \
             else np.zeros((len(rows), 0))
-        unscored = np.isnan(scores.end) | (np.isnan(features).any(1) & [c is not None for c in scores.canonical])
-        features = np.nan_to_num(features).astype(np.float32)
+        # a rule that has nothing to say of a sequence leaves its rate as it is to be
+        features = np.where(np.isnan(features), self.rates.targets, features).astype(np.float32)
+        unscored = np.isnan(scores.end)
         chunks: list[Chunk] = []
         experiences: list[Experience | None] = [None] * len(rows)
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
@@ -252,10 +226,11 @@ class Tutor:
         return chunks
 
     def _nats(self, e: Experience) -> NDArray[np.float32]:
-        """Credited reward of each token in nats: R/β, and λ·f at the end."""
+        """Credited reward of each token in nats: R/β, and at the end of what is valid λ·(f − target). The target moves
+        log Z alone, which so stays in place when λ moves, and keeps the rates those of valid sequences."""
         nats = e.reward / np.float32(self.beta.beta)
-        if len(e.features):
-            nats[-1] += np.float32(e.features @ self.rates.multipliers)
+        if len(e.features) and e.canonical:
+            nats[-1] += np.float32((e.features - self.rates.targets) @ self.rates.multipliers)
         return nats
 
     def _figures(self, scores: Rewards, fresh: Sequence[Experience | None]) -> dict[str, float]:
@@ -264,8 +239,8 @@ class Tutor:
         values = {name: found[:len(fresh)] for name, found in scores.values.items()}
         best = self.memory.best[:1]
         return {"calls": self.rewarder.calls, "reward": float(np.mean(totals)) if totals else math.nan,
-                "best": best[0].total if best else math.nan, "valid": len(texts) / max(1, len(fresh)),
-                "unique": len(set(texts)) / max(1, len(texts)),
+                "best": best[0].total if best else math.nan, "valid": len(texts) / len(fresh) if fresh else math.nan,
+                "unique": len(set(texts)) / max(1, len(texts)) if fresh else math.nan,
                 **{name: float(np.nanmean(v)) if not np.isnan(v).all() else math.nan for name, v in values.items()}}
 
     # -- updates ------------------------------------------------------------------------------------------------------
@@ -275,7 +250,10 @@ class Tutor:
         samples and entropy of fresh sequences (nats, summed) are added to ``totals``."""
         config = self.config
         actions = sum(int(c.learn.sum()) for c in chunks)
-        if not actions:
+        if not actions:  # nothing could be scored: the KL is as it is, and there is nothing to learn
+            with torch.no_grad():
+                for chunk in chunks:
+                    self._residuals(chunk, totals)
             return 0.0
         if self.done == 0 and not self.critic.gram.any():  # the critic begins with what the prior's samples say
             with torch.no_grad():
@@ -290,13 +268,19 @@ class Tutor:
             loss += part.item()
         norm = nn.utils.clip_grad_norm_(self.policy.parameters(), config.clip)
         if not (math.isfinite(loss) and torch.isfinite(norm)):
-            raise SeqtutorError(f"the loss stopped being finite at step {self.done + 1}; go on from the last checkpoint "
-                                "with a lower --learning-rate or a higher --beta")
+            raise SeqtutorError(f"the loss stopped being finite at step {self.done + 1}; begin again with a lower "
+                                "--learning-rate or a higher --beta")
+        warm = min(1.0, (self.done + 1) / max(1, config.warmup))
         for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, self.done / config.steps)))
+            group["lr"] = config.learning_rate * warm * self._pace
         self.optimizer.step()
         self._refit()
         return loss
+
+    @property
+    def _pace(self) -> float:
+        """Of learning and of the dual steps on rates: from 1 to 0 by a cosine over the run."""
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, self.done / self.config.steps)))
 
     def _refit(self, level_rate: float | None = None) -> None:
         """Fits the critic, and lets the target network follow."""
@@ -316,11 +300,7 @@ class Tutor:
         everything, hidden = log_probs(self.policy, x.ids[:, :-1], allowed)
         value = self.critic(hidden)
         log_pi, now = chosen(everything, x.actions, x.mask), everything.detach()
-        if chunk.prior is not None and chunk.fresh is not None:
-            f = chunk.fresh
-            totals += np.array([float(losses.kl_by_token(now, chunk.prior, x.mask)[f].sum()),
-                                float((log_pi.detach() - chunk.log_p)[f].sum()),
-                                float(losses.entropy_by_token(now, x.mask)[f].sum())])
+        self._measure(chunk, now, log_pi.detach(), totals)
         # whose values and probabilities the targets are made of: for path the policy's own, taken as they are
         judge, state_value = now, value
         if self.target is not None:
@@ -333,7 +313,7 @@ class Tutor:
             state_value = state_value + judge.gather(-1, picked[..., None])[..., 0]
             trace, correction = (picked == x.actions).float(), torch.zeros_like(value)
         goal = losses.targets(chunk.log_p, chunk.nats, learn, losses.shifted(state_value, learn), trace, correction,
-                              gamma=config.gamma, n=config.n_step, lam=config.mixing)
+                              gamma=config.gamma, n=config.n_step, lam=config.mixing(self.done))
         if self.target is None:
             returns = losses.returns(log_pi.detach(), chunk.log_p, chunk.nats, learn, config.gamma)
         else:
@@ -341,12 +321,20 @@ class Tutor:
         self.critic.observe(hidden, returns, learn)
         return losses.residuals(config.method, log_pi, chunk.log_p, value, goal, learn)
 
+    def _measure(self, chunk: Chunk, everything: Tensor, log_pi: Tensor, totals: NDArray[np.float64]) -> None:
+        """Adds KL, KL by samples and entropy of the fresh sequences of a batch, in nats, to ``totals``."""
+        if chunk.prior is not None and chunk.fresh is not None:
+            mask, fresh = chunk.x.mask, chunk.fresh
+            totals += np.array([float(losses.kl_by_token(everything, chunk.prior, mask)[fresh].sum()),
+                                float((log_pi - chunk.log_p)[fresh].sum()),
+                                float(losses.entropy_by_token(everything, mask)[fresh].sum())])
+
     def _stay_within_budget(self) -> None:
         """Keeps the policy while its KL is within the budget; past it takes up the last such policy again."""
-        if not self.beta.exceeded:
+        if self.beta.within:
             self.safe = {name: tensor.clone() for name, tensor in self.policy.state_dict().items()}
             self.safe_kl = self.beta.running
-        elif self.safe:
+        elif self.beta.exceeded and self.safe:
             self.policy.load_state_dict(self.safe)
             self.beta.go_back(self.safe_kl)
 

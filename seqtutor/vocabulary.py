@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,13 +36,15 @@ class Vocabulary:
     def __contains__(self, token: str) -> bool:
         return token in self._id
 
-    def encode(self, tokens: Sequence[str]) -> NDArray[np.int64]:
-        """Ids of ``tokens``, without bos and eos. Raises :class:`UnknownToken`; nothing is dropped."""
+    def encode(self, tokens: Sequence[str], join: Callable[[Sequence[str]], str] = "".join) -> NDArray[np.int64]:
+        """Ids of ``tokens``, without bos and eos. Raises :class:`UnknownToken`, with its place in the text that
+        ``join`` (the domain's) makes of the tokens; nothing is dropped."""
         try:
             return np.fromiter((self._id[token] for token in tokens), dtype=np.int64, count=len(tokens))
         except KeyError:
             i = next(i for i, token in enumerate(tokens) if token not in self._id)
-            raise UnknownToken(tokens[i], sum(map(len, tokens[:i])), "".join(tokens), self.tokens) from None
+            place = len(join(tokens[:i + 1])) - len(tokens[i])
+            raise UnknownToken(tokens[i], place, join(tokens), self.tokens) from None
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Tokens of ``ids``, up to the first eos; padding and bos are skipped."""

@@ -1,16 +1,20 @@
-"""Conditioning reaches p(x | x is valid) exactly on a domain that can be enumerated, and leaves the prior alone."""
+"""The term for validity has the exact gradient on a domain that can be enumerated."""
 
 from __future__ import annotations
 
+import itertools
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
-from seqtutor.condition import ConditionConfig, condition_on_validity
+from seqtutor.condition import ConditionConfig, draw_invalid, validity_loss
+from seqtutor.corpus import Prepared
 from seqtutor.domain import Domain, UsageError
 from seqtutor.losses import log_variance
 from seqtutor.model import ModelConfig, SequenceModel
+from seqtutor.pretrain import PretrainConfig, pretrain
 from seqtutor.vocabulary import BOS, EOS, Vocabulary
 
 LONGEST = 4  # letters
@@ -37,26 +41,6 @@ def short_model() -> SequenceModel:
     return model
 
 
-@torch.no_grad()
-def tree(model: SequenceModel) -> dict[str, float]:
-    """Probability of every text of at most LONGEST letters, given that it ends there."""
-    found: dict[str, float] = {}
-
-    def walk(ids: list[int], log_p: float) -> None:
-        logits = model(torch.tensor([[BOS, *ids]]))[0][0, -1].double()
-        logits[:EOS] = -math.inf
-        q = logits.log_softmax(0)
-        text = "".join(model.vocabulary.decode(ids))
-        found[text] = math.exp(log_p + float(q[EOS]))
-        if len(ids) < LONGEST:
-            for token in (3, 4):
-                walk([*ids, token], log_p + float(q[token]))
-
-    walk([], 0.0)
-    total = sum(found.values())
-    return {text: p / total for text, p in found.items()}
-
-
 def test_log_variance_is_zero_only_at_the_optimum():
     log_p = torch.randn(64).double() - 5
     reward = torch.randn(64).double()
@@ -65,30 +49,64 @@ def test_log_variance_is_zero_only_at_the_optimum():
     assert log_variance(log_p, log_p, reward).item() == pytest.approx(reward.var(unbiased=False).item())
 
 
-def test_conditioning_reaches_the_exact_distribution():
-    domain, prior = Balanced(), short_model()
-    before = {name: tensor.clone() for name, tensor in prior.state_dict().items()}
-    config = ConditionConfig(rounds=80, samples=384, used=384, batch_size=64, learning_rate=2e-2, penalty=4.0,
-                             blend=1.0, max_length=LONGEST + 1)
-    policy, figures = condition_on_validity(domain, prior, config)
-    p, q = tree(prior), tree(policy)
-    weight = {text: p[text] * (1 if domain.valid(text) else math.exp(-config.penalty)) for text in p}
-    expected = {text: w / sum(weight.values()) for text, w in weight.items()}
-    assert 0.5 * sum(abs(p[t] - expected[t]) for t in p) > 0.15  # there was a way to go
-    assert 0.5 * sum(abs(q[t] - expected[t]) for t in p) < 0.02
-    assert figures["last"]["valid"] > figures["first"]["valid"] + 0.3
-    assert all(torch.equal(before[name], tensor) for name, tensor in prior.state_dict().items())
+def share_invalid(model: SequenceModel, domain: Domain) -> torch.Tensor:
+    """P(invalid) of texts that are not cut off, by walking all of them; with its gradient."""
+    total = torch.zeros((), dtype=torch.float64)
+    for length in range(LONGEST + 1):
+        for letters in itertools.product((3, 4), repeat=length):
+            if not domain.valid("".join(model.vocabulary.decode(letters))):
+                total = total + model.log_probs(torch.tensor([[BOS, *letters, EOS]])).double().sum().exp()
+    return total
 
 
-def test_conditioning_is_deterministic():
-    domain = Balanced()
-    config = ConditionConfig(rounds=3, samples=64, used=64, batch_size=32, max_length=LONGEST + 1, seed=5)
-    one, two = (condition_on_validity(domain, short_model(), config)[0].state_dict() for _ in range(2))
-    assert all(torch.equal(one[name], two[name]) for name in one)
+def gradient(model: SequenceModel, loss: torch.Tensor) -> torch.Tensor:
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+
+
+def test_the_gradient_is_that_of_the_share_of_invalid_texts():
+    domain, model = Balanced(), short_model()
+    config = ConditionConfig(weight=1.0, samples=20_000, max_length=LONGEST + 1)
+    invalid, judged = draw_invalid(domain, model, config, seed=3)
+    assert 0 < len(invalid) < judged <= config.samples
+    assert all(ids[-1] == EOS and not domain.valid("".join(model.vocabulary.decode(ids))) for ids in invalid)
+    estimate, exact = gradient(model, validity_loss(model, invalid, config.samples)), gradient(
+        model, share_invalid(model, domain))
+    assert len(invalid) / config.samples == pytest.approx(float(share_invalid(model, domain).detach()), abs=0.02)
+    assert torch.nn.functional.cosine_similarity(estimate, exact, dim=0) > 0.98
+    assert float(estimate.norm() / exact.norm()) == pytest.approx(1, abs=0.1)
+
+
+def test_beside_the_corpus_it_makes_a_model_write_fewer_invalid_texts(tmp_path: Path):
+    """The corpus leaves a few letters free, and a small network cannot count: only the term tells it what is wrong."""
+    texts = ["ab", "ba", "abab", "baba", "aabb", "bbaa", "abba", "baab"] * 8
+    prepared = Prepared(texts, texts, {"sha256": ""})
+    config = PretrainConfig(epochs=12, batch_size=16, learning_rate=1e-2, warmup=5, precision="fp32",
+                            evaluate_samples=0)
+    left = []
+    for weight in (0.0, 5.0):
+        model = pretrain(Balanced(), prepared, tmp_path / f"{weight}.safetensors", model=ModelConfig(6, 1, 4),
+                         config=config, condition=ConditionConfig(weight, samples=256, max_length=LONGEST + 1))
+        left.append(float(share_invalid(model, Balanced()).detach()))
+    assert left[1] < 0.6 * left[0]
+
+
+def test_nothing_invalid_costs_nothing():
+    model = short_model()
+    loss = validity_loss(model, [], 10)
+    assert float(loss) == 0
+    assert not loss.requires_grad
+
+
+def test_the_draw_depends_on_the_seed_alone():
+    domain, model = Balanced(), short_model()
+    config = ConditionConfig(weight=1.0, samples=64, max_length=LONGEST + 1)
+    first = draw_invalid(domain, model, config, seed=3)
+    torch.manual_seed(99)
+    assert draw_invalid(domain, model, config, seed=3) == first != draw_invalid(domain, model, config, seed=4)
 
 
 def test_bad_settings_are_refused():
-    for wrong in ({"rounds": -1}, {"samples": 100}, {"batch_size": 1}, {"penalty": 0.0}, {"blend": 0.0}, {"blend": 1.5},
-                  {"learning_rate": -1.0}):
+    for wrong in ({"weight": -1.0}, {"weight": math.inf}, {"weight": math.nan}, {"samples": 0}, {"every": 0},
+                  {"max_length": 0}):
         with pytest.raises(UsageError):
             ConditionConfig(**wrong)

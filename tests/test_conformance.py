@@ -204,6 +204,8 @@ def test_unknown_token_says_symbol_place_and_vocabulary(peptides: Domain) -> Non
                           "A C D E F G H I K L M N P Q R S T V W Y")
     with pytest.raises(UnknownToken, match=r"unknown token 'dd' at position 3 of 'abbdd'.*: a bb c"):
         Vocabulary(["a", "bb", "c"]).encode(["a", "bb", "dd"])
+    with pytest.raises(UnknownToken, match="unknown token 'dd' at position 5 of 'a bb dd c'"):
+        Vocabulary(["a", "bb", "c"]).encode(["a", "bb", "dd", "c"], " ".join)
     assert "… (100 in all)" in str(UnknownToken("x", 0, "x", [str(i) for i in range(100)]))
 
 

@@ -71,6 +71,21 @@ def test_every_text_is_in_the_vocabulary_and_standard(wehi: Prepared) -> None:
     assert all(standardise(text) == canonical(text) == text for text in sample)
 
 
+def test_the_code_that_standardises_is_a_version(molecules: Domain, monkeypatch: pytest.MonkeyPatch,
+                                                tmp_path: Path) -> None:
+    import seqtutor_molecules
+    now = molecules.versions()
+    home = Path(seqtutor_molecules.__file__).parent
+    for changed in ("standard.py", "tokens.py"):
+        copy = tmp_path / changed.removesuffix(".py")
+        copy.mkdir()
+        for name in ("standard.py", "tokens.py"):
+            (copy / name).write_bytes((home / name).read_bytes() + b"#" * (name == changed))
+        monkeypatch.setattr(seqtutor_molecules, "__file__", str(copy / "__init__.py"))
+        assert molecules.versions()["rdkit"] == now["rdkit"]
+        assert molecules.versions()["standardise"] != now["standardise"]
+
+
 def test_the_same_again_from_the_cache(molecules: Domain, wehi: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(text: str) -> None:
         raise AssertionError("standardised again")

@@ -34,6 +34,7 @@ def test_its_commands_run_elsewhere(example: Path, tmp_path: Path) -> None:
     script = tmp_path / "bin" / "seqtutor"  # the one under test, whatever else is installed
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m seqtutor "$@"\n')
     script.chmod(0o755)
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
     environment = os.environ | {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     for line in commands(example):
         done = subprocess.run(["sh", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import itertools
 import math
 import os
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from random import Random
@@ -25,10 +27,13 @@ import torch
 from seqtutor import checkpoint
 from seqtutor.batches import augmenter, by_length, encode, epoch_batches, pad
 from seqtutor.cli import main
-from seqtutor.corpus import Prepared, prepare
+from seqtutor.condition import ConditionConfig
+from seqtutor.corpus import Prepared, file_sha256, prepare
 from seqtutor.domain import Domain, SeqtutorError, UsageError
 from seqtutor.evaluate import sample_quality
+from seqtutor.interrupt import held_interrupt
 from seqtutor.known import KnownTexts
+from seqtutor.machine import trains_in_bf16
 from seqtutor.model import ModelConfig, SequenceModel
 from seqtutor.plugins import load_domain
 from seqtutor.pretrain import PretrainConfig, heldout_loss, learning_rate, plot_loss, pretrain
@@ -238,6 +243,112 @@ def test_a_damaged_checkpoint_is_refused(straight: Path, peptides: Domain, prepa
         pretrain(peptides, prepared, tmp_path / "r.safetensors", model=MODEL, config=CONFIG, resume=True)
 
 
+def test_ctrl_c_ends_the_step_and_writes_a_checkpoint(straight: Path, peptides: Domain, prepared: Prepared,
+                                                      tmp_path: Path) -> None:
+    out = tmp_path / "a.safetensors"
+    config = dataclasses.replace(CONFIG, checkpoint_minutes=60)
+
+    def press(at: dict[str, Any]) -> None:
+        if at["step"] == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(peptides, prepared, out, model=MODEL, config=config, report=press)
+    assert checkpoint.load(Path(f"{out}.checkpoint"))[1]["step"] == 5
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    pretrain(peptides, prepared, out, model=MODEL, config=config, resume=True)
+    assert all(torch.equal(tensor, weights(straight)[name]) for name, tensor in weights(out).items())
+
+
+def test_a_second_ctrl_c_does_not_wait() -> None:
+    with held_interrupt() as pressed:
+        assert not pressed()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert pressed()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    with ThreadPoolExecutor(1) as pool, held_interrupt():
+        assert pool.submit(lambda: held_interrupt().__enter__()()).result() is False
+
+
+def test_an_earlier_run_is_not_overwritten(straight: Path, peptides: Domain, prepared: Prepared) -> None:
+    saved = Path(f"{straight}.checkpoint")
+    before = saved.read_bytes(), straight.read_bytes()
+    with pytest.raises(UsageError, match=r"checkpoint holds an earlier run; go on from it with --resume, or remove it "
+                                         "to begin anew$"):
+        pretrain(peptides, prepared, straight, model=MODEL, config=CONFIG)
+    assert (saved.read_bytes(), straight.read_bytes()) == before
+
+
+# -- from an earlier model ------------------------------------------------------------------------------------------
+
+
+def test_a_run_may_begin_with_a_model(straight: Path, peptides: Domain, prepared: Prepared, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, epochs=0.1, learning_rate=1e-6)
+    few = Prepared(prepared.train[:200], prepared.heldout, prepared.manifest)
+    model = pretrain(peptides, few, tmp_path / "a.safetensors", config=config, start=straight)
+    for name, tensor in weights(straight).items():  # one step of Adam from there
+        torch.testing.assert_close(model.state_dict()[name], tensor, atol=2e-6, rtol=0)
+    assert not torch.equal(model.head.weight, weights(straight)["head.weight"])
+    assert metrics(tmp_path / "a.safetensors")[0]["epoch"] == "0.077"  # 1 step of 13
+    assert model.provenance["from"] == {"sha256": file_sha256(straight),
+                                        "provenance": SequenceModel.load(straight).provenance}
+    known = KnownTexts.load(tmp_path / "a.safetensors")  # what the earlier model saw is known to this one
+    assert all(text in known for text in prepared.train)
+    assert "nothing" not in known
+
+
+def test_such_a_run_goes_on_bit_for_bit_with_validity(straight: Path, prepared: Prepared, tmp_path: Path,
+                                                      peptides: Domain) -> None:
+    class NoRepeat(type(peptides)):  # type: ignore[misc]
+        def valid(self, text: str) -> bool:
+            return bool(text) and text[0] != text[-1]
+    config = dataclasses.replace(CONFIG, epochs=0.8, evaluate_samples=0)
+    condition = ConditionConfig(weight=2.0, every=3, samples=40)
+    a, b, c = (tmp_path / f"{name}.safetensors" for name in "abc")
+    run = functools.partial(pretrain, NoRepeat(), prepared, config=config, start=straight)
+    run(a, condition=condition)
+    with pytest.raises(KeyboardInterrupt):
+        run(b, condition=condition, report=stop_after(7))
+    with pytest.raises(UsageError, match=r"belongs to another run \(weight was 2\.0 and is 0\.0\)"):
+        run(b, condition=dataclasses.replace(condition, weight=0.0), resume=True)
+    other = tmp_path / "other.safetensors"
+    SequenceModel(Vocabulary(peptides.tokens), peptides.name, MODEL).save(other)
+    with pytest.raises(UsageError, match="from was"):
+        pretrain(NoRepeat(), prepared, b, config=config, start=other, condition=condition, resume=True)
+    run(b, condition=condition, resume=True)
+    same_run(a, b)
+    assert 0 < float(metrics(a)[0]["drawn_valid"]) < 1
+    run(c)
+    assert metrics(c)[0]["drawn_valid"] == "nan"
+    assert not torch.equal(weights(a)["head.weight"], weights(c)["head.weight"])
+
+
+def test_a_model_that_does_not_fit_is_refused(straight: Path, peptides: Domain, prepared: Prepared, tmp_path: Path,
+                                              peptide_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other.safetensors"
+    SequenceModel(Vocabulary((*peptides.tokens[:-1], "Z")), peptides.name, MODEL).save(other)
+    foreign = tmp_path / "foreign.safetensors"
+    SequenceModel(Vocabulary(peptides.tokens), "music", MODEL).save(foreign)
+    text = tmp_path / "text.safetensors"
+    text.write_text("no model")
+    for start, words, said in (
+            (other, [], "other.safetensors was trained on other tokens than the domain 'peptides' has now (they differ "
+                        "in Y, Z); begin without --from"),
+            (foreign, [], "foreign.safetensors is a model of the domain 'music', not of 'peptides'"),
+            (straight, ["--width", "32"], "a.safetensors is an LSTM of width 24, depth 1 and embedding 8, not 32, 1 "
+                                          "and 8; leave these out with --from"),
+            (text, [], "text.safetensors is not a safetensors file"),
+            (tmp_path / "none.safetensors", [], "there is no file"),
+            ("nobody", [], "unknown model")):
+        with pytest.raises(SystemExit) as stop:
+            main(["pretrain", str(PEPTIDES), str(peptide_file), "--out", str(tmp_path / "new.safetensors"),
+                  "--from", str(start), "--quiet", *words])
+        _, err = capsys.readouterr()
+        assert said in err
+        assert (stop.value.code, err.count("\n")) == (2, 1), err
+    assert not list(tmp_path.glob("new*"))
+
+
 # -- what can go wrong ----------------------------------------------------------------------------------------------
 
 
@@ -302,7 +413,7 @@ def test_the_command_on_bad_input(tmp_path: Path, peptide_file: Path, capsys: py
             ([str(binary), "--out", out], 2, "is not text in UTF-8"),
             ([str(peptide_file)], 2, "Missing option '--out'"),
             ([str(peptide_file), "--out", out, "--seed", "-1"], 2, "the seed must be from 0"),
-            ([str(peptide_file), "--out", out, "--epochs", "0"], 2, "epochs must be at least 1, not 0"),
+            ([str(peptide_file), "--out", out, "--epochs", "0"], 2, "epochs must be above 0, not 0"),
             ([str(peptide_file), "--out", out, "--width", "0"], 2, "model width must be a whole number from 1, not 0"),
             ([str(peptide_file), "--out", out, "--heldout", "1"], 2, "the held-out share must be"),
             ([str(peptide_file), "--out", out, "--device", "tpu"], 1, "the device 'tpu' is not to be had here"),
@@ -319,11 +430,12 @@ def test_the_command_draws_and_tells(tmp_path: Path, peptide_file: Path, capsys:
     out = tmp_path / "a.safetensors"
     with pytest.raises(SystemExit) as stop:
         main(["pretrain", str(PEPTIDES), str(peptide_file), "--out", str(out), "--epochs", "1", "--width", "8",
-              "--evaluate-samples", "10"])
+              "--evaluate-samples", "10", "--condition", "1"])
     told, err = capsys.readouterr()
     assert (stop.value.code, told) == (0, "")
     assert "peptides.txt: 400 rows, 0 left out" in err
     assert "epoch 1: training 3." in err
+    assert "unique 1" in err
     assert err.endswith(f"wrote {out}\n")
     assert Path(f"{out}.loss.png").read_bytes().startswith(b"\x89PNG")
     assert "pretrain" in SequenceModel.load(out).provenance["command"]
@@ -458,8 +570,17 @@ def test_augmented_runs_go_on_bit_for_bit(molecules: Domain, some: Prepared, tmp
     same_run(a, b)
 
 
+def test_bf16_is_refused_where_it_does_not_run(peptides: Domain, prepared: Prepared, tmp_path: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PRETRAIN, "trains_in_bf16", lambda device: False)
+    with pytest.raises(UsageError, match="this machine cannot train in bf16; use --precision fp32 or auto"):
+        pretrain(peptides, prepared, tmp_path / "a.safetensors", config=dataclasses.replace(CONFIG, precision="bf16"))
+
+
 def test_bf16_learns_too(peptides: Domain, prepared: Prepared, tmp_path: Path, straight: Path) -> None:
     config = dataclasses.replace(CONFIG, epochs=1, precision="bf16", evaluate_samples=0)
+    if not trains_in_bf16(torch.device("cpu")):
+        pytest.skip("this CPU has no AVX-512, without which torch trains no LSTM in bf16")
     pretrain(peptides, prepared, tmp_path / "a.safetensors", model=MODEL, config=config)
     row = metrics(tmp_path / "a.safetensors")[0]
     assert float(row["train_nats_token"]) < 3.0

@@ -181,7 +181,7 @@ def test_fused_steps_equal_the_plain_step(depth, packed, precision, tolerance):
 def test_private_ops_may_be_missing(monkeypatch):
     model = small_model()
     expected = Sampler(model, SamplingConfig(max_length=20, precision="fp32"), seed=1).sample_ids(30)
-    monkeypatch.setattr(steps, "has_packed_product", lambda: False)
+    monkeypatch.setattr(steps, "has_packed_product", lambda kind: False)
     monkeypatch.setattr(steps, "has_int8_product", lambda: False)
     assert Sampler(model, SamplingConfig(max_length=20, precision="fp32"), seed=1).sample_ids(30) == expected
     assert make_step(model, "bf16").precision == "bf16"

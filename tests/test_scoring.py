@@ -9,7 +9,7 @@ import pytest
 
 from seqtutor.domain import Column, Domain, Rule, RuleFamily, UsageError
 from seqtutor.plugins import load_domain
-from seqtutor.scoring import BATCH, column_names, score_table, split_names
+from seqtutor.scoring import BATCH, column_names, score_table, split_names, values_of
 
 # A domain of digits whose rules misbehave in every way that a plugin can.
 DIGITS = '''
@@ -122,6 +122,20 @@ def test_a_rule_that_loses_count_is_not_trusted(digits: Domain, spec: str) -> No
     table = score_table(digits, spec, ["1", "2"], ["short"])
     assert all(map(math.isnan, table.columns["short"]))
     assert table.columns["error"] == ["short: ValueError: gave 0 values for 1 texts"] * 2
+
+
+def test_a_slow_rule_computes_nothing_twice(peptides: Domain) -> None:
+    calls: list[list[str]] = []
+
+    def slow(batch: list[str]) -> list[float]:
+        calls.append(list(batch))
+        return [1 / (len(text) - 1) for text in batch]
+
+    for cost, asked in (("slow", [["AC"], ["A"], ["ACD"]]), ("fast", [["AC", "A", "ACD"], ["AC"], ["A"], ["ACD"]])):
+        calls.clear()
+        found = values_of(peptides, Rule("r", "", slow, cost=cost), ["AC", "A", "ACD"])  # type: ignore[arg-type]
+        assert found == [(1, ""), (None, "r: ZeroDivisionError: division by zero"), (0.5, "")]
+        assert calls == asked
 
 
 def test_progress(digits: Domain, spec: str) -> None:

@@ -5,6 +5,7 @@ What needs RDKit is imported when it is used, so that `seqtutor generate molecul
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -35,12 +36,15 @@ class Molecules(Domain):
                metavar="NAMES"),
     )
 
+    guards: Mapping[str, int] = {"sa": -1, "brenk": -1, "qed": 1}
     presets: Mapping[str, Mapping[str, Any]] = {
-        "drug-like": {"about": "drug-likeness (QED)", "terms": ["qed"]},
+        # An invalid text earns what a poor molecule does: with 0, at this β, the few that there are would outweigh
+        # everything else in the loss.
+        "drug-like": {"about": "drug-likeness (QED)", "terms": ["qed"], "invalid": 0.5, "beta": 0.03},
         # A hard bound: two thirds of the prior's molecules keep it, so the reward is not sparse, and every molecule at
         # the optimum does. A sigmoid on SA would trade QED for ease of synthesis that nobody asked for.
         "synthesizable": {"about": "drug-likeness (QED) of molecules with a synthetic accessibility of 3 or less",
-                          "terms": ["qed"], "constraints": ["sa <= 3"]},
+                          "terms": ["qed"], "constraints": ["sa <= 3"], "invalid": 0.5, "beta": 0.03},
         # Jaques et al. 2017, as their research code has it: 600 + 10·M for a valid end, M = −2·SA + 3·logP − 5·(atoms
         # beyond six in the largest ring) + 50·QED; −200 below 19 characters, −25 below 27.08; c = 1/.35, γ = .95.
         # Here an invalid text costs 600 instead, which is the same up to a constant. Left out: ±5 and M for every
@@ -101,7 +105,8 @@ class Molecules(Domain):
 
     def versions(self) -> dict[str, str]:
         import rdkit
-        return {"rdkit": rdkit.__version__}
+        code = b"".join(Path(__file__).with_name(name).read_bytes() for name in ("standard.py", "tokens.py"))
+        return {"rdkit": rdkit.__version__, "standardise": hashlib.sha256(code).hexdigest()[:16]}
 
     def accepts(self, texts: Sequence[str], **options: Any) -> Sequence[bool]:
         """Which SMILES hold every ``keep`` pattern, no ``avoid`` pattern and no alert of the ``alerts`` catalogues."""

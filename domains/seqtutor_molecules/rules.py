@@ -121,11 +121,18 @@ def pmo(task: str) -> Rule:
     return _rule(f"pmo({task})", f"the oracle {task} of Practical Molecular Optimization, 0 to 1", oracle(task), 0, 1)
 
 
+def _model(argument: str) -> Rule:
+    from seqtutor_molecules.qsar import model
+
+    return model(argument)
+
+
 FAMILIES: Sequence[RuleFamily] = (
     RuleFamily("match", "1 if the molecule contains the pattern, otherwise 0", "SMARTS", match),
     RuleFamily("similarity", "Tanimoto similarity to a molecule, 0 to 1 (Morgan, radius 2, 2048 bits)", "SMILES",
                similarity),
     RuleFamily("pmo", "an oracle of Practical Molecular Optimization, 0 to 1 (Gao et al. 2022)", "TASK", pmo),
+    RuleFamily("model", "what a model of your own says (ONNX, skops; joblib if trusted)", "FILE", _model),
 )
 
 

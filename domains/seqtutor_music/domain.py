@@ -36,6 +36,7 @@ class MusicDomain(Domain):
         Column("bars", "whole bars", lambda texts: [str(tokens.split(text).count(tokens.BAR)) for text in texts]),
     )
     describe = ("meter", "mode", "bars", "quality")
+    guards: Mapping[str, int] = {"quality": 1}
     presets = domain_rules.PRESETS
     options = request.OPTIONS
     corpora: Mapping[str, Corpus] = {"old-prints": corpus.OLD_PRINTS}

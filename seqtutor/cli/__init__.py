@@ -18,6 +18,7 @@ COMMANDS = {
     "generate": "Generate valid, unique molecules and write them to files.",
     "score": "Score your own molecules by the rules of the domain.",
     "compare": "Compare two models: rules, validity, diversity, KL.",
+    "tune": "Tune a prior towards an objective, close to what it learnt from data.",
     "pretrain": "Train a prior on a corpus.",
     "domains": "List the installed domains, their rules and corpora.",
     "models": "List the models that can be used, with their figures.",

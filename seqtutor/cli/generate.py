@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from seqtutor import __version__
+from seqtutor.cli.options import DomainGroup
 from seqtutor.cli.progress import Progress
 from seqtutor.domain import Domain, SeqtutorError, Table, UsageError
 from seqtutor.files import check_readable
@@ -64,42 +65,6 @@ PARAMETERS = [
 ]
 
 
-class Domains(click.Group):
-    """One subcommand for each domain, with the options that the domain brings."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        from seqtutor.plugins import domain_names
-        return domain_names()
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        from seqtutor.plugins import load_domain
-        domain = load_domain(name)
-        own = [click.Option(["--" + option.name.replace("_", "-")], multiple=option.many, default=option.default,
-                            is_flag=option.type is bool or None,
-                            type=click.Choice(option.choices) if option.choices else option.type,
-                            metavar=option.metavar, help=option.about) for option in domain.options]
-        text = EXAMPLES.format(name=name, more="".join(f"  {line}\n" for line in domain.examples))
-        return click.Command(name, params=[*PARAMETERS, *own],
-                             callback=lambda **chosen: run(domain, name, **chosen),
-                             help=f"Generate {domain.about or domain.name}.\n\n{text}")
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Domains (or the path of a .py file that defines one)"):
-            formatter.write_dl([(name, f"seqtutor generate {name} --help") for name in self.list_commands(ctx)])
-
-
-@click.command(cls=Domains, subcommand_metavar="DOMAIN [OPTIONS]")
-def command() -> None:
-    """Generate valid, unique sequences of a domain.
-
-    \b
-    Examples:
-      seqtutor generate molecules -n 20
-      seqtutor generate molecules -n 200 --novel --alerts pains,brenk -o hits.sdf -o hits.html
-      seqtutor generate path/to/my_domain.py --model mine.safetensors -n 10
-    """
-
-
 def run(domain: Domain, spec: str, *, n: int | None, model: str | None, seed: int | None, temperature: float,
         top_p: float, top_k: int, prefix: str, novel: bool, top: int | None, by: str | None, rules: str | None,
         outputs: tuple[Path, ...], as_json: bool, max_samples: int | None, precision: str, threads: int | None,
@@ -136,7 +101,7 @@ def run(domain: Domain, spec: str, *, n: int | None, model: str | None, seed: in
     from seqtutor.models import find_model
     file = find_model(model or domain.name)
     network = SequenceModel.load(file, domain.name)
-    known = KnownTexts.load(file) if novel else frozenset[str]()
+    known = KnownTexts.find(file, network.provenance) if novel else frozenset[str]()
 
     # 2. Generate
     from seqtutor.generate import generate
@@ -175,6 +140,19 @@ def run(domain: Domain, spec: str, *, n: int | None, model: str | None, seed: in
     if result.reason:
         raise SeqtutorError(f"found {len(result.texts):,} of the {n:,} asked for ({told}): {result.reason}; "
                             "loosen the conditions, or raise --max-samples or --temperature")
+
+
+@click.command(cls=DomainGroup, subcommand_metavar="DOMAIN [OPTIONS]", run=run, parameters=PARAMETERS,
+               title="Generate {about}.", examples=EXAMPLES)
+def command() -> None:
+    """Generate valid, unique sequences of a domain.
+
+    \b
+    Examples:
+      seqtutor generate molecules -n 20
+      seqtutor generate molecules -n 200 --novel --alerts pains,brenk -o hits.sdf -o hits.html
+      seqtutor generate path/to/my_domain.py --model mine.safetensors -n 10
+    """
 
 
 def told_paths(paths: Sequence[Path]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 from pathlib import Path
@@ -21,11 +22,12 @@ from seqtutor.files import check_writable
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="the model file to write")
 @click.option("--column", help="the column that holds the texts, for files with columns")
 @click.option("--heldout", type=float, default=0.05, show_default=True, help="share held out, by hash")
-@click.option("--width", type=int, default=512, show_default=True, help="LSTM units a layer")
-@click.option("--depth", type=int, default=1, show_default=True, help="LSTM layers")
-@click.option("--embedding", type=int, default=64, show_default=True, help="embedding units")
-@click.option("--dropout", type=float, default=0.0, show_default=True, help="before the head and between layers")
-@click.option("--epochs", type=int, default=16, show_default=True, help="passes over the training texts")
+@click.option("--from", "start", metavar="NAME|FILE", help="begin with the weights of this model")
+@click.option("--width", type=int, help="LSTM units a layer  [default: 512, or as in --from]")
+@click.option("--depth", type=int, help="LSTM layers  [default: 1, or as in --from]")
+@click.option("--embedding", type=int, help="embedding units  [default: 64, or as in --from]")
+@click.option("--dropout", type=float, help="before the head and between layers  [default: 0, or as in --from]")
+@click.option("--epochs", type=float, default=16, show_default=True, help="passes over the training texts")
 @click.option("--batch-size", type=int, default=128, show_default=True, help="texts a step (and a process)")
 @click.option("--learning-rate", type=float, default=2e-3, show_default=True, help="Adam's peak rate")
 @click.option("--schedule", type=click.Choice(["cosine", "step"]), default="cosine", show_default=True,
@@ -42,13 +44,13 @@ from seqtutor.files import check_writable
 @click.option("--checkpoint-minutes", type=float, default=5.0, show_default=True, help="minutes between checkpoints")
 @click.option("--evaluate-epochs", type=int, default=1, show_default=True, help="epochs between evaluations")
 @click.option("--evaluate-samples", type=int, default=1000, show_default=True, help="samples an evaluation")
-@click.option("--condition", type=click.IntRange(0), default=0, show_default=True, metavar="ROUNDS",
-              help="rounds that then condition the prior on validity, 4,096 samples each")
+@click.option("--condition", type=float, default=0.0, show_default=True, metavar="WEIGHT",
+              help="weight of the share of invalid texts among the model's own beside the nats of a text")
 @click.option("--resume", is_flag=True, help="go on from OUT.checkpoint, bit for bit")
 @click.option("--quiet", is_flag=True, help="no progress")
-def command(domain: str, corpus: str, out: Path, column: str | None, heldout: float, width: int, depth: int,
-            embedding: int, dropout: float, threads: int | None, condition: int, resume: bool, quiet: bool,
-            **training: Any) -> None:
+def command(domain: str, corpus: str, out: Path, column: str | None, heldout: float, start: str | None,
+            width: int | None, depth: int | None, embedding: int | None, dropout: float | None, threads: int | None,
+            condition: float, resume: bool, quiet: bool, **training: Any) -> None:
     """Train a prior on CORPUS: a named corpus (see `seqtutor domains`) or a file of your own.
 
     \b
@@ -57,10 +59,11 @@ def command(domain: str, corpus: str, out: Path, column: str | None, heldout: fl
       seqtutor pretrain molecules zinc250k --out prior.safetensors       (needs: pip install 'seqtutor[corpora]')
       seqtutor pretrain molecules mine.csv.gz --column smiles --augment 0.5 --out mine.safetensors
       seqtutor pretrain molecules zinc250k --out prior.safetensors --resume
+      seqtutor pretrain molecules mine.smi --from molecules --epochs 2 --learning-rate 3e-4 --out tuned.safetensors
       torchrun --nproc-per-node 2 -m seqtutor pretrain molecules zinc250k --out prior.safetensors
 
     Beside OUT stand OUT.metrics.csv, OUT.loss.png (with matplotlib: pip install 'seqtutor[plots]') and
-    OUT.checkpoint, which --resume reads; delete the checkpoint when you are done.
+    OUT.checkpoint, which --resume reads and Ctrl-C writes; delete the checkpoint when you are done.
     """
     plugin = load(domain)
     if out.suffix != ".safetensors":
@@ -79,24 +82,23 @@ def command(domain: str, corpus: str, out: Path, column: str | None, heldout: fl
 
     from seqtutor.condition import ConditionConfig
     from seqtutor.machine import set_threads
-    from seqtutor.model import ModelConfig
+    from seqtutor.model import ModelConfig, SequenceModel
+    from seqtutor.models import find_model
     from seqtutor.pretrain import PretrainConfig, plot_loss, pretrain
     set_threads(threads)
     config = PretrainConfig(**training)
-    model = ModelConfig(width=width, depth=depth, embedding=embedding, dropout=dropout)
+    before = find_model(start) if start else None
+    shape: dict[str, Any] = {"width": width, "depth": depth, "embedding": embedding, "dropout": dropout}
+    model = dataclasses.replace(SequenceModel.load(before, plugin.name).config if before else ModelConfig(),
+                                **{name: value for name, value in shape.items() if value is not None})
 
     with Progress("training", None, quiet) as progress:
         def report(at: dict[str, Any]) -> None:
-            if now := at.get("condition"):
-                progress.total = at["rounds"]
-                progress.update(now["round"], f"conditioning on validity: {now['valid']:.1%} valid")
-                if now["round"] in (1, at["rounds"]):
-                    progress.say(f"conditioning, round {now['round']}: {now['valid']:.1%} valid, "
-                                 f"KL {now['kl']:.3f} nats/text")
-                return
             progress.total = at["steps"]
             left = at["seconds"] / at["step"] * (at["steps"] - at["step"])
-            progress.update(at["step"], f"loss {at['loss']:.4f} nats/token · about {left / 60:.0f} min left")
+            progress.update(at["step"], f"loss {at['loss']:.4f} nats/token · "
+                            + (f"{at['drawn_valid']:.2%} valid · " if condition else "")
+                            + f"about {left / 60:.0f} min left")
             if row := at.get("row"):
                 progress.say(f"epoch {row['epoch']}: training {row['train_nats_token']:.4f}, "
                              f"held out {row['heldout_nats_token']:.4f} nats/token, "
@@ -105,12 +107,12 @@ def command(domain: str, corpus: str, out: Path, column: str | None, heldout: fl
                                 if "valid" in row else ""))
 
         try:
-            pretrain(plugin, prepared, out, model=model, config=config,
-                     condition=ConditionConfig(rounds=condition, seed=config.seed), resume=resume, report=report,
+            pretrain(plugin, prepared, out, model=model, config=config, condition=ConditionConfig(weight=condition),
+                     start=before, resume=resume, report=report,
                      command=shlex.join(["seqtutor", *click.get_current_context().obj]))
         except KeyboardInterrupt:
             if Path(f"{out}.checkpoint").exists():
-                progress.say("go on from the last checkpoint with --resume")
+                progress.say("go on from the checkpoint with --resume")
             raise
     if first:
         note = plot_loss(Path(f"{out}.metrics.csv"), Path(f"{out}.loss.png"))

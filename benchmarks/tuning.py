@@ -1,0 +1,211 @@
+"""What a nat of KL buys: the limit, our methods and REINVENT's loss, in one plane.
+
+    python benchmarks/tuning.py --objective drug-like --seconds 900 --out runs/tuning
+
+The best reward that any policy can have at a KL from the prior is known: prior samples re-weighted by exp(R/β). (Exact
+while the KL is well below the logarithm of the number of samples.) Then every method begins from the same prior, with
+the same network, batch and seed, one after the other, each for the same time, and tells reward, KL and oracle calls on
+the way. A method that was finished is not run again from the same folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seqtutor.domain import Domain
+from seqtutor.evaluate import divergence, sample_quality
+from seqtutor.files import atomic
+from seqtutor.machine import keep_freed_memory, set_threads
+from seqtutor.model import SequenceModel
+from seqtutor.models import load_model
+from seqtutor.objective import Objective
+from seqtutor.plugins import load_domain
+from seqtutor.policy import chosen, log_probs
+from seqtutor.rewards import Rewarder
+from seqtutor.sampling import Sampler
+from seqtutor.settings import TuneConfig
+from seqtutor.tutor import Chunk, Tutor
+
+BETAS = (0.1, 0.06, 0.04, 0.03, 0.025, 0.02)
+
+
+class Reinvent(Tutor):
+    """REINVENT's loss: (log p(x) + R(x)/β − log π(x))², whole sequences, no value (Olivecrona et al. 2017)."""
+
+    def _residuals(self, chunk: Chunk, totals: NDArray[np.float64]) -> Tensor:
+        x = chunk.x
+        everything, _ = log_probs(self.policy, x.ids[:, :-1], self.permitted.along(x.ids[:, :-1]))
+        log_pi = chosen(everything, x.actions, x.mask)
+        self._measure(chunk, everything.detach(), log_pi.detach(), totals)
+        return ((log_pi - chunk.log_p - chunk.nats) * chunk.learn).sum(1, keepdim=True)
+
+
+#: name → (tutor, settings that differ)
+METHODS: dict[str, tuple[type[Tutor], dict[str, Any]]] = {
+    "path": (Tutor, {}), "path, λ = 1": (Tutor, {"lam": 1.0}),
+    "psi": (Tutor, {"method": "psi", "n_step": 5, "target_rate": 0.1}),
+    "reinvent": (Reinvent, {}),
+}
+
+
+def front(rewards: NDArray[np.float64], betas: Sequence[float] = BETAS) -> list[dict[str, float]]:
+    """E[R] and KL of p·exp(R/β)/Z for each β, from the rewards of prior samples; ``effective``: of so many samples."""
+    rows = []
+    for beta in betas:
+        log_w = (rewards - rewards.max()) / beta
+        w = np.exp(log_w - np.log(np.exp(log_w).sum()))
+        kl = float(w @ np.log(np.maximum(w, 1e-300) * len(w)))
+        rows.append({"beta": beta, "reward": float(w @ rewards), "kl": kl, "effective": float(1 / (w @ w))})
+    return rows
+
+
+def kl_of(rewards: NDArray[np.float64], reward: float) -> float:
+    """The least KL at which a mean ``reward`` is to be had; nan beyond what the samples can tell."""
+    betas = np.geomspace(1.0, 0.008, 200)
+    rows = front(rewards, betas.tolist())
+    return next((row["kl"] for row in rows if row["reward"] >= reward), math.nan)
+
+
+def texts_of(domain: Domain, model: SequenceModel, n: int, seed: int) -> list[str]:
+    return [domain.join(tokens) for tokens in Sampler(model, seed=seed).sample(n)]
+
+
+def run(domain: Domain, prior: SequenceModel, objective: Objective, name: str, seconds: float, config: TuneConfig,
+        ) -> tuple[Tutor, list[dict[str, float]]]:
+    """Steps until ``seconds`` are over (evaluation not counted); the learning rate falls to zero with the time."""
+    kind, settings = METHODS[name]
+    rewarder = Rewarder(domain, objective)
+    pilot = kind(domain, prior, rewarder, dataclasses.replace(config, **settings))
+    pilot.step()
+    started = time.monotonic()
+    for _ in range(3):
+        pilot.step()
+    steps = max(10, int(seconds / ((time.monotonic() - started) / 3)))
+    tutor = kind(domain, prior, Rewarder(domain, objective), dataclasses.replace(config, **settings, steps=steps))
+    rows: list[dict[str, float]] = []
+    started = time.monotonic()
+    while tutor.done < steps and time.monotonic() - started < 1.15 * seconds:
+        rows.append({**tutor.step(), "seconds": time.monotonic() - started})
+        if tutor.done % 20 == 0:
+            last = rows[-20:]
+            print(f"  {name}: step {tutor.done} of {steps}, {rows[-1]['seconds']:.0f} s, "
+                  + ", ".join(f"{k} {np.mean([r[k] for r in last]):.3f}" for k in ("reward", "kl", "valid", "unique")),
+                  flush=True)
+    return tutor, rows
+
+
+def figures(domain: Domain, model: SequenceModel, prior: SequenceModel, objective: Objective, n: int,
+            seed: int) -> dict[str, float]:
+    """Of ``n`` fresh samples: rules and reward (means of the valid), quality, KL exact at every token."""
+    ids = Sampler(model, seed=seed).sample_ids(n)
+    tokens = [model.vocabulary.decode(row) for row in ids]
+    texts = [domain.join(row) for row in tokens]
+    scores = Rewarder(domain, objective)(tokens)
+    valid = [c for c in scores.canonical if c is not None]
+    quality = sample_quality(domain, texts[:1000])
+    return {"valid": len(valid) / n, "unique@1k": quality["unique"], "reward": float(np.nanmean(scores.total)),
+            **{name: float(np.nanmean(values)) for name, values in scores.values.items()},
+            "kl": float(divergence(model, prior, ids).kl.mean()),
+            "diversity": domain.diversity(valid[:1000]) or math.nan}
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """As Markdown."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    def shown(value: Any) -> str:
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+    lines = ["| " + " | ".join(names) + " |", "| " + " | ".join("---" for _ in names) + " |"]
+    return "\n".join(lines + ["| " + " | ".join(shown(row.get(name, "")) for name in names) + " |" for row in rows])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--domain", default="molecules")
+    parser.add_argument("--model", help="the prior  [default: the domain's own]")
+    parser.add_argument("--objective", default="drug-like")
+    parser.add_argument("--methods", default="path,reinvent", help=", ".join(METHODS))
+    parser.add_argument("--seconds", type=float, default=900, help="for each method")
+    parser.add_argument("--samples", type=int, default=100_000, help="of the prior, for the front")
+    parser.add_argument("--evaluate", type=int, default=2000, help="samples of each finished policy")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--out", type=Path, default=Path("runs/tuning"))
+    arguments = parser.parse_args()
+    threads = set_threads(arguments.threads)
+    keep_freed_memory()
+    domain = load_domain(arguments.domain)
+    prior = load_model(arguments.model or arguments.domain, arguments.domain)
+    objective = Objective.parse(arguments.objective, domain)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    beta = objective.beta or TuneConfig().beta
+    config = TuneConfig(beta=beta, seed=arguments.seed)
+
+    # 1. The front
+    place = arguments.out / "front.npy"
+    if not place.exists():
+        ids = Sampler(prior, seed=arguments.seed + 1).sample(arguments.samples)
+        with atomic(place) as temporary:
+            np.save(temporary, Rewarder(domain, objective)(ids).total)
+    rewards = np.load(place)
+    print(f"{arguments.objective} ({objective.about}), β = {beta:g}, batch {config.batch}, {threads} threads, "
+          f"{arguments.seconds:g} s a method; the front from {len(rewards):,} samples of the prior\n")
+    print(table([{k: round(v, 4) for k, v in row.items()} for row in front(rewards)]) + "\n")
+
+    # 2. The methods
+    rows: list[dict[str, Any]] = []
+    for name in [m.strip() for m in arguments.methods.split(";" if ";" in arguments.methods else ",")]:
+        done = arguments.out / f"{name}.json"
+        if not done.exists():
+            tutor, steps = run(domain, prior, objective, name, arguments.seconds, config)
+            tutor.policy.provenance = {"benchmark": name, "seconds": steps[-1]["seconds"]}
+            tutor.policy.save(arguments.out / f"{name}.safetensors")
+            found = {"steps": tutor.done, "seconds": round(steps[-1]["seconds"]), "calls": tutor.rewarder.calls,
+                     **figures(domain, tutor.policy, prior, objective, arguments.evaluate, arguments.seed + 99)}
+            with atomic(done) as temporary:
+                temporary.write_text(json.dumps({"figures": found, "steps": steps}))
+        found = json.loads(done.read_text())["figures"]
+        rows.append({"method": name, **found, "front's kl": kl_of(rewards, found["reward"])})
+    seed = arguments.seed + 99
+    rows.append({"method": "prior", **figures(domain, prior, prior, objective, arguments.evaluate, seed)})
+    print(table(rows))
+    draw(arguments.out, rewards)
+
+
+def draw(folder: Path, rewards: NDArray[np.float64]) -> None:
+    """front.png: reward over √KL, the limit and every method that is in the folder."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return
+    figure = Figure(figsize=(7, 4.8), layout="constrained")
+    axes = figure.add_subplot(xlabel="√KL, nats a sequence", ylabel="reward")
+    limit = front(rewards, np.geomspace(1, 0.01, 60).tolist())
+    trusted = [row for row in limit if row["effective"] > 100]
+    axes.plot([math.sqrt(max(0, row["kl"])) for row in trusted], [row["reward"] for row in trusted], "k--",
+              label="the best that a KL can buy")
+    for done in sorted(folder.glob("*.json")):
+        steps = json.loads(done.read_text())["steps"]
+        size = max(1, len(steps) // 40)
+        means = [[np.mean([s[k] for s in steps[i:i + size]]) for k in ("kl", "reward")]
+                 for i in range(0, len(steps) - size + 1, size)]
+        axes.plot([math.sqrt(max(0.0, float(kl))) for kl, _ in means], [r for _, r in means], marker=".",
+                  label=done.stem)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with atomic(folder / "front.png") as temporary:
+        figure.savefig(temporary, dpi=130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""``seqtutor tune DOMAIN``: raises an objective on a prior that it stays close to."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import secrets
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seqtutor.cli.options import DomainGroup
+from seqtutor.cli.progress import Progress
+from seqtutor.domain import Domain, SeqtutorError, UsageError
+from seqtutor.files import check_readable
+from seqtutor.settings import METHODS, TuneConfig
+
+EXAMPLES = """\b
+Examples:
+  seqtutor tune {name} --objective PRESET --out runs/first
+  seqtutor tune {name} --objective mine.toml --steps 300 --beta 0.03 --out runs/mine
+  seqtutor tune {name} --out runs/mine --resume
+  seqtutor generate {name} --model runs/mine -n 20
+  seqtutor compare {name} {name} runs/mine"""
+
+PARAMETERS: list[click.Parameter] = [
+    click.Option(["--objective"], metavar="PRESET|FILE.toml|LINE",
+                 help="what to raise: a preset of the domain, a file, or a line like 'qed:1,sa:minimise:0.5,logp<=5'"),
+    click.Option(["--out", "-o"], type=click.Path(path_type=Path), required=True, help="the run's folder"),
+    click.Option(["--resume"], is_flag=True, help="go on from the folder's last checkpoint, bit for bit"),
+    click.Option(["--model"], metavar="NAME|FILE", help="the prior  [default: the domain's own]"),
+    click.Option(["--kl-target"], type=float, metavar="NATS", help="steer β so that the KL becomes this"),
+    click.Option(["--kl-budget"], type=float, metavar="NATS", help="raise β where the KL would exceed this"),
+    click.Option(["--sequences"], type=click.Path(path_type=Path), metavar="FILE.csv",
+                 help="your own texts to learn from (see --given): first column the text, a column `score` if known"),
+    click.Option(["--executor"], default="serial", show_default=True, metavar="KIND",
+                 help="where rules are computed: serial, threads:N, processes:N, dask:N, dask:ADDRESS"),
+    click.Option(["--no-guard"], is_flag=True, help="do not stop at a collapse or a gamed reward"),
+    click.Option(["--threads"], type=click.IntRange(1), help="CPU threads  [default: all]"),
+    click.Option(["--quiet"], is_flag=True, help="no progress"),
+]
+#: settings that an option of another name chooses, or the domain
+_ELSEWHERE = ("control", "kl", "max_length")
+#: what a setting comes to when it is not given, where that is not its own default
+_DEFAULTS = {"beta": "the objective's, or 0.05", "gamma": "the objective's, or 1", "seed": "drawn and told",
+             "lam": "", "lam_end": ""}
+_TYPES: dict[str, Any] = {"str": click.Choice(METHODS), "int": int, "float": float, "float | None": float, "bool": bool}
+SETTINGS = [f for f in dataclasses.fields(TuneConfig) if f.name not in _ELSEWHERE]
+
+
+def _option(f: dataclasses.Field[Any]) -> click.Option:
+    """A setting as an option; without a value the setting's own default holds."""
+    default = _DEFAULTS.get(f.name, str(f.default))
+    said = f"{f.metadata['help']}  [default: {default}]" if default else f.metadata["help"]
+    return click.Option(["--" + f.name.replace("_", "-")], type=_TYPES[str(f.type)], help=said)
+
+
+PARAMETERS += map(_option, SETTINGS)
+
+
+def run(domain: Domain, spec: str, *, objective: str | None, out: Path, resume: bool, model: str | None,
+        kl_target: float | None, kl_budget: float | None, sequences: Path | None, executor: str, no_guard: bool,
+        threads: int | None, quiet: bool, **chosen: Any) -> None:
+    """Checks what can be checked, then runs or goes on."""
+    # 1. What can go wrong goes wrong now
+    settings = {f.name: value for f in SETTINGS if (value := chosen.pop(f.name)) is not None}
+    options = {name: value for name, value in chosen.items() if value not in (None, ())}
+    from seqtutor.corpus import file_sha256
+    from seqtutor.machine import set_threads
+    from seqtutor.model import SequenceModel
+    from seqtutor.models import find_model
+    from seqtutor.objective import Objective
+    from seqtutor.run import Setup, tune
+    if resume:
+        if given := sorted([*settings, *options, *(["objective"] if objective else []), *(["model"] if model else [])]):
+            raise UsageError(f"--resume goes on with the settings in {out}; leave out --"
+                             + ", --".join(name.replace("_", "-") for name in given))
+        setup = Setup.load(out)
+        if setup.domain != spec:
+            raise UsageError(f"{out} is a run of the domain {setup.domain!r}, not of {spec!r}")
+    else:
+        if objective is None:
+            raise UsageError("say what to raise: --objective " + "|".join([*domain.presets, "FILE.toml", "'RULE:1'"]))
+        aim = Objective.parse(objective, domain)
+        if kl_target is not None and kl_budget is not None:
+            raise UsageError("--kl-target and --kl-budget exclude each other; give one")
+        steer = {"control": "adaptive", "kl": kl_target} if kl_target is not None else \
+            {"control": "budget", "kl": kl_budget} if kl_budget is not None else {}
+        settings.setdefault("seed", secrets.randbelow(2**31))
+        for name in ("beta", "gamma"):
+            if (value := getattr(aim, name)) is not None:
+                settings.setdefault(name, value)
+        config = TuneConfig(**{"max_length": domain.request((), 0, **options).max_length, **settings, **steer})
+        file = find_model(model or domain.name)
+        setup = Setup(spec, model or domain.name, file_sha256(file), aim.to_dict(), config, options, executor,
+                      read_sequences(sequences) if sequences else ())
+    file = find_model(setup.model)
+    if file_sha256(file) != setup.sha256:
+        raise UsageError(f"the prior {setup.model!r} is no longer the file that {out} began with; put that one back")
+    prior = SequenceModel.load(file, domain.name)
+
+    # 2. Tune
+    set_threads(threads)
+    config = setup.config
+    with Progress("tuning", config.steps, quiet) as progress:
+        def report(at: dict[str, Any]) -> None:
+            progress.update(int(at["step"]),
+                            f"reward {at['reward']:.3f} · best {at['best']:.3f} · KL {at['kl']:.2f} · "
+                            f"β {at['beta']:.3g} · valid {at['valid']:.0%} · unique {at['unique']:.0%}")
+
+        try:
+            ended = tune(out, setup, domain, prior, resume=resume, guard=not no_guard, report=report)
+        except (KeyboardInterrupt, SeqtutorError):
+            if (out / "checkpoint.safetensors").exists():
+                progress.say(f"kept in {out}; go on with: seqtutor tune {spec} --out {out} --resume")
+            raise
+    click.echo(f"wrote {out}; seed {config.seed}; try: seqtutor generate {spec} --model {out} -n 20", err=True)
+    if ended:
+        raise SeqtutorError(f"{out}: {ended}")
+
+
+def read_sequences(path: Path) -> list[tuple[str, float]]:
+    """Texts and scores (nan where there is none) of a user's CSV file."""
+    try:
+        with open(check_readable(path), newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            head = next(reader, [])
+            if not head:
+                raise UsageError(f"{path} is empty; its first column should hold texts, under a heading")
+            at = head.index("score") if "score" in head else None
+            return [(row[0], float(row[at]) if at is not None and at < len(row) and row[at] else math.nan)
+                    for row in reader if row and row[0]]
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8 text; it should be a CSV file") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: the column score should hold numbers: {error}") from None
+
+
+@click.command(cls=DomainGroup, subcommand_metavar="DOMAIN [OPTIONS]", run=run, parameters=PARAMETERS,
+               title="Tune a prior of {about} towards an objective.", examples=EXAMPLES)
+def command() -> None:
+    """Tune a prior towards an objective that it has not learnt from data, staying close to the data.
+
+    \b
+    Examples:
+      seqtutor tune molecules --objective drug-like --out runs/drug-like
+      seqtutor tune molecules --objective 'qed:1,sa:minimise:0.5' --kl-budget 5 --out runs/mine
+      seqtutor tune music --objective human --meter 6/8 --bars 8 --out runs/jigs
+    """

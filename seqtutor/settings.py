@@ -1,0 +1,87 @@
+"""The settings of a tuning run; what `seqtutor tune --help` says of them stands here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from seqtutor.domain import UsageError
+
+METHODS = ("path", "psi", "q", "g")
+CONTROLS = ("fixed", "adaptive", "budget")
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """How a prior is tuned."""
+
+    method: str = field(default="path", metadata={"help": "path, psi, q or g"})
+    steps: int = field(default=500, metadata={"help": "rounds of new experience"})
+    batch: int = field(default=128, metadata={"help": "fresh samples a step; 0 learns from given ones alone"})
+    edits: int = field(default=0, metadata={"help": "neighbours of the best sequences a step, by the domain's edits"})
+    variants: int = field(default=0, metadata={"help": "other spellings of the best sequences a step"})
+    recent: int = field(default=0, metadata={"help": "remembered recent sequences an update"})
+    best: int = field(default=0, metadata={"help": "remembered best sequences an update"})
+    given: int = field(default=0, metadata={"help": "of the user's own sequences an update"})
+    updates: int = field(default=1, metadata={"help": "gradient steps a step; those after the first are on memory"})
+    recent_size: int = field(default=2048, metadata={"help": "recent sequences remembered"})
+    best_size: int = field(default=256, metadata={"help": "best sequences remembered"})
+    rank: float = field(default=0.01, metadata={"help": "κ of rank-based replay; smaller is greedier"})
+    beta: float = field(default=0.05, metadata={"help": "β, reward units a nat: how much reward a nat of KL must buy"})
+    control: str = field(default="fixed", metadata={"help": "of β: fixed, adaptive (to a KL) or budget"})
+    kl: float = field(default=math.inf, metadata={"help": "nats a sequence that adaptive and budget steer by"})
+    gamma: float = field(default=1.0, metadata={"help": "discount, above 0 to 1; exact only at 1"})
+    n_step: int = field(default=1, metadata={"help": "length of bootstrapped targets (psi, q, g)"})
+    lam: float | None = field(default=None, metadata={"help": "λ that mixes targets of all lengths, 0 to 1 "
+                                                      "[0.9 for path; the others take --n-step]"})
+    lam_end: float | None = field(default=None, metadata={"help": "λ at the end of the run, reached evenly; the same "
+                                                          "if not given"})
+    double: bool = field(default=True, metadata={"help": "double Q: the online network chooses, the target one values"})
+    target_rate: float = field(default=0.02, metadata={"help": "Polyak step of the target network (psi, q, g)"})
+    learning_rate: float = field(default=5e-4, metadata={"help": "Adam's, of the policy; falls to zero by a cosine"})
+    warmup: int = field(default=20, metadata={"help": "steps over which the learning rate rises, while V is found"})
+    critic_memory: float = field(default=0.95, metadata={"help": "weight of V's data one update later, 0 to 1"})
+    critic_ridge: float = field(default=0.005, metadata={"help": "shrinks the critic's fit: larger is steadier, "
+                                                         "smaller less biased; a share of the mean square"})
+    clip: float = field(default=1.0, metadata={"help": "gradient norm above which gradients are scaled down"})
+    temperature: float = field(default=1.0, metadata={"help": "of fresh samples; 0 is greedy"})
+    epsilon: float = field(default=0.0, metadata={"help": "share of uniformly random tokens in fresh samples"})
+    max_length: int = field(default=128, metadata={"help": "tokens after which a sample is cut off"})
+    seed: int = field(default=0, metadata={"help": "same seed, same machine, same run"})
+    checkpoint_seconds: float = field(default=60.0, metadata={"help": "seconds between checkpoints"})
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise UsageError(f"the method must be one of {', '.join(METHODS)}, not {self.method!r}")
+        for name in ("steps", "updates", "n_step", "max_length"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("batch", "warmup", "edits", "variants", "recent", "best", "given", "recent_size", "best_size",
+                     "checkpoint_seconds"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)}")
+        for name in ("learning_rate", "critic_ridge", "clip", "rank"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
+        for name in ("lam", "lam_end", "epsilon", "target_rate", "critic_memory"):
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        if not 0 < self.gamma <= 1:
+            raise UsageError(f"gamma must be above 0 and at most 1, not {self.gamma}")
+        if self.control not in CONTROLS:
+            raise UsageError(f"β is controlled by {', '.join(CONTROLS)}, not by {self.control!r}")
+        if not 0 < self.beta < math.inf:
+            raise UsageError(f"beta must be above 0 (reward units per nat), not {self.beta}")
+        if not self.batch and not self.given:
+            raise UsageError("a batch of 0 leaves nothing to learn from; give sequences of your own (given above 0)")
+        if not self.batch and self.control != "fixed":
+            raise UsageError(f"a batch of 0 measures no KL, so β cannot be {self.control}; let it be fixed")
+        if self.control != "fixed" and not 0 < self.kl < math.inf:
+            raise UsageError(f"a KL above 0 nats a sequence is needed to steer by, not {self.kl}")
+
+    def mixing(self, done: int) -> float:
+        """λ after ``done`` steps, as the losses take it; 0 for targets of ``n_step``. With a low λ the critic's errors
+        are part of what is learnt, with a high one chance is; a λ that rises to 1 ends exact."""
+        first = self.lam if self.lam is not None else 0.9 if self.method == "path" else 0.0
+        last = first if self.lam_end is None else self.lam_end
+        return first + (last - first) * min(1.0, done / self.steps)

@@ -1,0 +1,87 @@
+"""The critic is a ridge regression on what the levels leave."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from seqtutor.critic import Critic
+
+WIDTH, LONGEST = 5, 7
+
+
+def batch(seed: int, rows: int = 20, length: int = 6) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(seed)
+    mask = np.arange(length)[None] < rng.integers(1, length + 1, rows)[:, None]
+    hidden, returns = rng.normal(size=(rows, length, WIDTH)), rng.normal(3, 1, (rows, length))
+    return (torch.tensor(hidden, dtype=torch.float32), torch.tensor(returns, dtype=torch.float32),
+            torch.tensor(mask))
+
+
+def test_refit_is_a_weighted_ridge_regression():
+    """Three fits of a batch each, against numpy's least squares on all rows above today's levels, older ones weighted
+    less."""
+    memory, ridge = 0.8, 0.01
+    critic = Critic(WIDTH, LONGEST, memory, ridge, level_rate=0.5)
+    rows, levels = [], np.zeros(LONGEST)
+    for number in range(3):
+        hidden, returns, mask = batch(number)
+        for half in (slice(0, 10), slice(10, 20)):  # in two parts, as chunks of one update come
+            critic.observe(hidden[half], returns[half], mask[half])
+        critic.refit()
+        for t in range(returns.shape[1]):
+            n = int(mask[:, t].sum())
+            levels[t] += 0.5 * sum(returns[i, t].item() - levels[t] for i in range(20) if mask[i, t]) / max(4, n)
+        rows = [(memory * weight, *row) for weight, *row in rows]
+        rows += [(1.0, np.array([*hidden[i, t].tolist(), 1.0]), returns[i, t].item(), t)
+                 for i, t in mask.nonzero().tolist()]
+        x = np.stack([np.sqrt(weight) * x for weight, x, _, _ in rows])
+        y = np.array([np.sqrt(weight) * (y - levels[t]) for weight, _, y, t in rows])
+        shrink = np.sqrt(ridge * np.mean(np.sum(x**2, 0)))
+        expected = np.linalg.lstsq(np.vstack([x, shrink * np.eye(WIDTH + 1)]), np.append(y, np.zeros(WIDTH + 1)))[0]
+        assert critic.weights.numpy() == pytest.approx(expected, abs=1e-4)
+        assert critic.levels.numpy() == pytest.approx(levels, abs=1e-5)
+    value = critic(hidden)
+    slow = levels[3] + hidden[2, 3].numpy() @ expected[:-1] + expected[-1]
+    assert value[2, 3].item() == pytest.approx(slow, abs=1e-4)
+
+
+def test_finds_a_linear_value_and_its_levels():
+    """What is a level for each position plus a linear function comes out, if the fit is repeated."""
+    critic = Critic(WIDTH, LONGEST, ridge=1e-4)
+    truth = 0.1 * torch.linspace(-1, 1, WIDTH)
+    for seed in range(20):
+        hidden, _, mask = batch(seed, rows=200)
+        critic.observe(hidden, hidden @ truth + torch.arange(6) ** 2, mask)
+        critic.refit(1.0 if seed == 0 else None)
+    assert (hidden @ truth)[mask].abs().max() > 0.3
+    assert (critic(hidden) - hidden @ truth - torch.arange(6) ** 2)[mask].abs().max() < 0.03
+
+
+def test_gives_no_gradient_and_ignores_what_is_masked():
+    critic, other = Critic(WIDTH, LONGEST), Critic(WIDTH, LONGEST)
+    hidden, returns, mask = batch(0)
+    critic.observe(hidden.requires_grad_(), returns, mask)
+    other.observe(torch.where(mask[..., None], hidden, 99.0), torch.where(mask, returns, 1e6), mask)
+    critic.refit()
+    other.refit()
+    assert critic.weights.abs().max() > 0.01
+    assert torch.equal(critic.weights, other.weights)
+    assert torch.equal(critic.levels, other.levels)
+    assert not critic(hidden).requires_grad
+
+
+def test_follows_and_goes_on_from_its_state():
+    critic, slow = Critic(WIDTH, LONGEST), Critic(WIDTH, LONGEST)
+    critic.observe(*batch(0))
+    critic.refit()
+    slow.follow(critic, 0.25)
+    assert torch.allclose(slow(batch(1)[0]), 0.25 * critic(batch(1)[0]), atol=1e-5)
+    other = Critic(WIDTH, LONGEST)
+    other.load(critic.state())
+    for c in (critic, other):
+        c.observe(*batch(2))
+        c.refit()
+    for name, tensor in critic.state().items():
+        assert torch.equal(tensor, other.state()[name])
