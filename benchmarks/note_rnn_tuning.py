@@ -22,7 +22,8 @@ from seqtutor.domain import nearest
 from seqtutor.model import SequenceModel
 from seqtutor.objective import Objective
 from seqtutor.rewards import Rewarder
-from seqtutor.tutor import TuneConfig, Tutor
+from seqtutor.settings import TuneConfig
+from seqtutor.tutor import Tutor
 from seqtutor.vocabulary import SPECIALS
 
 C = DOMAIN.presets["sequence-tutor"]["beta"]
