@@ -28,7 +28,8 @@ from seqtutor.model import SequenceModel
 from seqtutor.objective import Objective
 from seqtutor.rewards import Rewarder
 from seqtutor.sampling import Sampler, SamplingConfig
-from seqtutor.tutor import TuneConfig, Tutor
+from seqtutor.settings import TuneConfig
+from seqtutor.tutor import Tutor
 from seqtutor.vocabulary import EOS
 from seqtutor_music import sequence_tutor
 from seqtutor_music.domain import MusicDomain

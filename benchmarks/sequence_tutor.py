@@ -145,19 +145,19 @@ def report(models: Mapping[str, SequenceModel], chosen: Mapping[str, Any]) -> li
 @main.command()
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), default=240.0, show_default=True,
               help="processor time of each method")
-@click.option("--methods", default="q,psi,g,path,path+targets", show_default=True, help="which, in this order")
+@click.option("--methods", default="q,psi,g,path,path+prices", show_default=True, help="which, in this order")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/sequence-tutor"), show_default=True,
               help="a folder for each method")
 @click.pass_obj
 def tune(chosen: dict[str, Any], seconds: float, methods: str, out: Path) -> None:
     """Tunes the Note RNN with each method for as long, or goes on with it, and prints Table 1."""
-    from note_rnn_tuning import TARGETS, tuned
+    from note_rnn_tuning import PRICES, tuned
 
     prior = the_note_rnn(chosen)
     models = {name: tuned(name, prior, seconds, out) for name in methods.split(",")}
     columns = {c.name: c for c in report({"note rnn": prior, **models}, chosen)}
-    if not chosen["json_"] and {"path", "path+targets"} <= columns.keys():
-        print_price(columns["path"], columns["path+targets"], TARGETS)
+    if not chosen["json_"] and {"path", "path+prices"} <= columns.keys():
+        print_price(columns["path"], columns["path+prices"], PRICES)
 
 
 @main.command()

@@ -175,21 +175,19 @@ def print_columns(columns: Sequence[Column]) -> None:
         print(f"| {what} | " + " | ".join(cells) + " |")
 
 
-#: a target's rule → its line of the table
-TARGET_ROWS = {"tonic-start": "Compositions starting with tonic", "unique-high": "Compositions with unique max note",
-               "unique-low": "Compositions with unique min note"}
+#: the rule that is priced → its line of the table
+PRICED = {"tonic-start": "Compositions starting with tonic", "unique-high": "Compositions with unique max note",
+          "unique-low": "Compositions with unique min note"}
 
 
-def print_price(free: Column, held: Column, targets: Mapping[str, float]) -> None:
-    """What rates cost that the optimum of J trades away: a policy that was ``held`` to them beside a ``free`` one."""
-    lost, error = free.objective[0] - held.objective[0], math.hypot(free.objective[1], held.objective[1])
-    print(f"\nHeld to the targets below, J is {lost:.1f} ± {error:.1f} nats lower. λ: nats that the reward would have "
-          "to pay more for\neach composition that has it; above 0, the optimum of J alone trades it away.\n\n"
-          f"| | target | {free.name} | {held.name} | λ |\n|" + " --- |" * 5)
-    for rule, target in targets.items():
-        row = TARGET_ROWS[rule]
-        print(f"| {row} | {printed(target, True)} | {shown(free.figures[row], True)} | "
-              f"{shown(held.figures[row], True)} | {held.provenance['multipliers'][rule]:.1f} |")
+def print_price(free: Column, paid: Column, prices: Mapping[str, float]) -> None:
+    """What cells cost that the optimum of J trades away: a policy that was ``paid`` for them beside a ``free`` one."""
+    lost, error = free.objective[0] - paid.objective[0], math.hypot(free.objective[1], paid.objective[1])
+    print(f"\nPaid for the cells below, {paid.name} has a J (of the nine rules alone) {lost:.1f} ± {error:.1f} nats "
+          f"below that of {free.name}.\n\n| | price, nats | {free.name} | {paid.name} |\n|" + " --- |" * 4)
+    for rule, price in prices.items():
+        row = PRICED[rule]
+        print(f"| {row} | {price:g} | {shown(free.figures[row], True)} | {shown(paid.figures[row], True)} |")
 
 
 def as_json(columns: Sequence[Column]) -> str:

@@ -19,6 +19,7 @@ import timed_run
 import torch
 from table_1 import ROWS, rewards, sample
 
+from seqtutor import checkpoint
 from seqtutor.domain import Grammar, UsageError
 from seqtutor.evaluate import divergence
 from seqtutor.model import ModelConfig, SequenceModel
@@ -65,7 +66,7 @@ def test_a_run_goes_on_and_ends_as_if_never_stopped(tmp_path: Path, monkeypatch:
     small: dict[str, Any] = {"batch": 4, "checkpoint_seconds": 0.0}
     monkeypatch.setattr(note_rnn_tuning, "METHODS", {
         name: dataclasses.replace(config, **small) for name, config in note_rnn_tuning.METHODS.items()})
-    whole = note_rnn_tuning.tuned("path+targets", prior, 6.0, tmp_path / "whole")
+    whole = note_rnn_tuning.tuned("psi", prior, 6.0, tmp_path / "whole")
     assert (whole.provenance["tutor_steps"], whole.provenance["cpu_seconds"], whole.provenance["seconds"]) == (6, 6, 12)
 
     calls = itertools.count()
@@ -78,41 +79,46 @@ def test_a_run_goes_on_and_ends_as_if_never_stopped(tmp_path: Path, monkeypatch:
     with monkeypatch.context() as patched:
         patched.setattr(note_rnn_tuning, "make_primer_uniform", killed)
         with pytest.raises(KeyboardInterrupt):
-            note_rnn_tuning.tuned("path+targets", prior, 6.0, tmp_path / "two")
+            note_rnn_tuning.tuned("psi", prior, 6.0, tmp_path / "two")
     with pytest.raises(UsageError, match="holds a run with other settings"):
-        note_rnn_tuning.tuned("path+targets", prior, 7.0, tmp_path / "two")
-    two = note_rnn_tuning.tuned("path+targets", prior, 6.0, tmp_path / "two")
+        note_rnn_tuning.tuned("psi", prior, 7.0, tmp_path / "two")
+    two = note_rnn_tuning.tuned("psi", prior, 6.0, tmp_path / "two")
     assert two.provenance == whole.provenance
-    assert set(two.provenance["multipliers"]) == set(note_rnn_tuning.TARGETS)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, two.state_dict()[name]), name
-    again = timed_run.finished(tmp_path / "two" / "path+targets", 6.0)
+    again = timed_run.finished(tmp_path / "two" / "psi", 6.0)
     assert again is not None
     assert again.provenance == whole.provenance
     with pytest.raises(UsageError, match=r"holds a run of 6.0 s, not of 5 s"):
-        note_rnn_tuning.tuned("path+targets", prior, 5.0, tmp_path / "two")
+        note_rnn_tuning.tuned("psi", prior, 5.0, tmp_path / "two")
 
 
 @needs_weights
 @pytest.mark.usefixtures("clock")
-def test_tune_prints_a_column_for_each_method_and_the_price_of_rates(tmp_path: Path, capsys: pytest.CaptureFixture[str],
-                                                                     ) -> None:
+def test_tune_prints_a_column_for_each_method_and_what_prices_cost(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    rare = {kind: (np.array([3, 14, *[16] * 30, value]), 0.0) for kind, value in (("any piece", 16), ("both", 20))}
+    monkeypatch.setattr(note_rnn_tuning, "best_pieces", lambda prior, x, c: rare)
+    monkeypatch.setattr(note_rnn_tuning, "METHODS", {
+        name: dataclasses.replace(config, batch=8) for name, config in note_rnn_tuning.METHODS.items()})
     arguments = ["--note-rnn", str(WEIGHTS), "--pieces", "60", "--threads", "1", "tune", "--seconds", "2",
                  "--out", str(tmp_path), "--methods"]
-    command.main([*arguments, "q,psi,g,path,path+targets"], standalone_mode=False)
+    command.main([*arguments, "q,psi,g,path,path+prices"], standalone_mode=False)
     out = capsys.readouterr().out
     lines = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
              for line in out.splitlines() if line.startswith("|")}
-    heads = next(line for line in out.splitlines() if "path+targets" in line).split("|")
+    heads = next(line for line in out.splitlines() if "path+prices" in line).split("|")
     assert [head.strip() for head in heads[2:-1]] == [
         "note rnn", "note rnn, published", "q", "q, published", "psi", "psi, published", "g", "g, published", "path",
-        "path+targets"]
+        "path+prices"]
     assert lines["steps"][2::2] == ["2", "2", "2", "2"]
     contributions = [float(lines[f"E[r]/c of {rule}"][0].split(" ")[0]) for rule in sequence_tutor.RULES]
     total = float(lines["Mean total reward E[R]"][0].split(" ")[0])
     assert sum(contributions) == pytest.approx(total / .5, abs=2)
-    assert "Held to the targets below, J is" in out
-    assert lines["Compositions with unique min note"][0] == "67 %"  # the last table has the targets
+    assert "Paid for the cells below, path+prices has a J" in out
+    assert lines["Compositions with unique min note"][0] == "30"  # the last table has the prices
+    _, state = checkpoint.load(tmp_path / "path+prices" / "checkpoint.safetensors")
+    assert state["tutor"]["memory"]["lengths"].count(34) == note_rnn.PRIMERS  # the rare piece, after every primer
     with pytest.raises(UsageError, match="unknown method 'pat'; did you mean 'path'"):
         command.main([*arguments, "pat"], standalone_mode=False)
     with pytest.raises(UsageError, match="say --note-rnn FILE before the command"):
