@@ -44,7 +44,7 @@ class BetaControl:
         self.seen = self.memory * self.seen + 1 - self.memory
         self.running += (1 - self.memory) / self.seen * (kl - self.running)
         if self.mode == "adaptive":
-            self.beta *= math.exp(self.rate * _clip(self.running / self.kl - 1, 0.5))
+            self.beta *= math.exp(self.rate / 2 * _clip(self.running / self.kl - 1, 0.5))
         elif self.mode == "budget":  # aims 10 % below and looks ahead: the estimate is noisy, the policy answers late
             self.ahead = self.running + _AHEAD * (self.running - before)
             past = _clip(self.ahead / (0.9 * self.kl) - 1, 1)

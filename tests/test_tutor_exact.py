@@ -133,7 +133,7 @@ def test_one_batch_of_8_is_eight_of_1(method: str, monkeypatch: pytest.MonkeyPat
     assert max(float(x.abs().max()) for x in a) > 1e-3
     for x, y in zip(a, b, strict=True):
         torch.testing.assert_close(x, y, rtol=1e-3, atol=1e-5)
-    torch.testing.assert_close(v, w, rtol=1e-2, atol=2e-3)
+    torch.testing.assert_close(v, w, rtol=1e-2, atol=1e-4)
     assert f == pytest.approx(g, rel=1e-3, nan_ok=True)
 
 
@@ -247,7 +247,7 @@ def test_budget_is_kept_and_used(monkeypatch: pytest.MonkeyPatch):
     run(t)
     assert max(running) < 1.05 * 0.4
     p, pi = tree.probabilities(tree.log_p), policy(t, tree)
-    assert 0.28 < float(np.sum(pi * np.log(pi / p))) < 0.4  # more than 70 % of it
+    assert 0.33 < float(np.sum(pi * np.log(pi / p))) < 0.4
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
