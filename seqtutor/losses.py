@@ -77,17 +77,6 @@ def residuals(method: str, log_pi: Tensor, log_p: Tensor, value: Tensor, target:
     return (log_pi + value - target) * mask
 
 
-def log_variance(log_pi: Tensor, log_p: Tensor, reward: Tensor) -> Tensor:
-    """Zero exactly where π ∝ p·exp(reward) on the batch: the variance of log π(x) − log p(x) − reward(x).
-
-    log_pi, log_p: log-probabilities of whole sequences under the policy and the fixed prior; reward: in nats (divided
-    by β). All float [batch]. This is path consistency over whole sequences with the constant log Z replaced by the
-    batch's mean (VarGrad: Richter et al. 2020), so it holds for samples from anywhere.
-    """
-    residual = log_pi - log_p - reward
-    return (residual - residual.mean()).square().mean()
-
-
 def kl_by_token(log_pi: Tensor, log_p: Tensor, mask: Tensor) -> Tensor:
     """KL(π(·|s_t) ‖ p(·|s_t)) in nats, exact over the vocabulary; float [batch, T].
 

@@ -2,7 +2,8 @@
 
     maximise  E_π[R] − β·KL(π‖p)        whose one optimum is        π*(x) = p(x)·exp(R(x)/β) / Z
 
-(Sequence Tutor: Jaques, Gu, Turner, Eck 2016.) The loop is :func:`tune`; the losses are in :mod:`seqtutor.losses`.
+(Sequence Tutor: Jaques, Gu, Turner, Eck 2016.) One step is
+:meth:`Tutor.step`, the loop :func:`seqtutor.run.tune`; the losses are in :mod:`seqtutor.losses`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -84,8 +86,8 @@ class Tutor:
         """
         rows = []
         for text, _ in sequences:
-            ids = np.append(self.prior.vocabulary.encode(self.domain.split(text)), EOS)
-            if len(ids) > self.config.max_length or not self.permitted.accepts(ids.tolist()):
+            ids = self._writable(text)
+            if ids is None:
                 raise UsageError(f"{text!r} is longer than {self.config.max_length} tokens or breaks the grammar: the "
                                  "policy can never write it; leave it out")
             rows.append(ids)
@@ -172,13 +174,16 @@ class Tutor:
             texts += self.domain.variants(text, 1, rng)
         found = []
         for text in texts:
-            try:
-                ids = np.append(self.prior.vocabulary.encode(self.domain.split(text)), EOS)
-            except UnknownToken:
-                continue
-            if len(ids) <= config.max_length and self.permitted.accepts(ids.tolist()):
-                found.append(ids)
+            with suppress(UnknownToken):
+                if (ids := self._writable(text)) is not None:
+                    found.append(ids)
         return found
+
+    def _writable(self, text: str) -> NDArray[np.int64] | None:
+        """The ids of ``text`` with eos, or None where it is too long or breaks the grammar. Raises
+        :class:`UnknownToken`."""
+        ids = np.append(self.prior.vocabulary.encode(self.domain.split(text)), EOS)
+        return ids if len(ids) <= self.config.max_length and self.permitted.accepts(ids.tolist()) else None
 
     def _judged_by_prior(self, rows: list[NDArray[np.int64]], fresh: int, tokens: list[list[str]], scores: Rewards,
                          ) -> tuple[list[Chunk], list[Experience | None]]:

@@ -102,13 +102,6 @@ def test_psi_and_g_have_the_same_gradient():
     torch.testing.assert_close(*gradients)
 
 
-def test_log_variance_is_the_variance_of_what_log_z_should_be():
-    x = case(4)
-    log_pi, log_p, reward = x["log_pi"][:, 0], x["log_p"][:, 0], x["reward"][:, 0]
-    per_row = [float(reward[i] + log_p[i] - log_pi[i]) for i in range(ROWS)]
-    assert losses.log_variance(log_pi, log_p, reward).item() == pytest.approx(np.var(per_row))
-
-
 def test_kl_and_entropy_by_token():
     rng = np.random.default_rng(5)
     logits = torch.from_numpy(rng.normal(size=(2, 3, 4, 6)))
