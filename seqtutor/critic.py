@@ -1,16 +1,24 @@
-"""V(s) on the policy's own states: a level for each position and a linear function fitted by least squares.
+"""What is to come: V(s) fitted by least squares on the policy's own states, or Q(s, a) by a network of its own.
 
-A critic that is learnt by gradient lags behind, and its gradient in the shared network disturbs the policy. The least
-squares fit of the last few thousand sequences costs a product and a solve a step and needs no learning rate
-(least-squares temporal differences: Bradtke & Barto 1996).
+A value that is learnt by gradient inside the policy's network lags behind and disturbs the policy. So V is the least
+squares fit to the last few thousand sequences, which costs a product and a solve a step and needs no learning rate
+(least-squares temporal differences: Bradtke & Barto 1996); and Q, which must come to know what the prior's states do
+not tell, has an LSTM of its own.
 """
 
 from __future__ import annotations
 
+import copy
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from seqtutor import checkpoint
+from seqtutor.machine import autocasting
+from seqtutor.model import SequenceModel
 
 _FEW = 4  # positions that fewer sequences reach move their level more slowly
+_WARM = 50  # steps over which the rate of Q's network rises
 
 
 class Critic:
@@ -80,3 +88,81 @@ class Critic:
 
 
 _STATE = ("levels", "weights", "gram", "moment", "places")
+
+
+class QCritic:
+    """Q(s_t, a) = level_t + scale·f_θ(s_t, a), in units of reward: what choosing a brings, then following the policy,
+    less β times the KL on the way. f_θ is an LSTM that begins as the prior's, with a head of zeros.
+
+        critic = QCritic(prior, longest=128, rate=1e-3)
+        q = critic(ids)                                    # float [batch, T, V], of the slow network
+        critic.learn(ids, actions, returns, mask)          # one step of Adam on ½(return − Q(s_t, a_t))²
+        critic.follow(0.05)                                # the slow network a Polyak step further
+
+    ``level`` is the mean return at each position and ``scale`` the standard deviation of the first returns, so that the
+    network learns numbers of order 1 whatever the reward. The slow network averages what single steps of Adam do.
+    """
+
+    def __init__(self, prior: SequenceModel, longest: int, rate: float, precision: str = "auto"):
+        self.network = copy.deepcopy(prior)
+        for parameter in self.network.head.parameters():
+            nn.init.zeros_(parameter)
+        self.slow = copy.deepcopy(self.network)
+        self.rate, self.steps = rate, 0
+        self.levels, self.scale = torch.zeros(longest), torch.zeros(())
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=rate)
+        self._sums = torch.zeros(2, longest)  # what the returns are above Q, and how many, since the last `follow`
+        self._autocast = autocasting(precision, torch.device("cpu"))
+
+    @torch.no_grad()
+    def __call__(self, ids: Tensor) -> Tensor:
+        """ids: int64 [batch, T], bos first. Returns float [batch, T, V], without gradient."""
+        with self._autocast():
+            found: Tensor = self.slow(ids)[0]
+        return self.levels[:ids.shape[1], None] + self.scale * found.float()
+
+    def learn(self, ids: Tensor, actions: Tensor, returns: Tensor, mask: Tensor, pace: float = 1.0) -> None:
+        """ids, actions: int64 [batch, T]; returns: float [batch, T], what came of each action, its own reward included;
+        mask: bool [batch, T]; ``pace``: of the learning rate."""
+        width, number = returns.shape[1], mask.sum()
+        if not number:
+            return
+        if not self.steps:
+            self.levels[:width] = (returns * mask).sum(0) / mask.sum(0).clamp_min(_FEW)
+            self.scale = (returns - self.levels[:width])[mask].std(unbiased=False).clamp_min(1e-6)
+        self.steps += 1
+        with self._autocast():
+            found = self.network(ids)[0]
+        found = found.float().gather(-1, actions[..., None])[..., 0]
+        above = (returns - self.levels[:width] - self.scale * found) * mask
+        loss = (above / self.scale).square().sum() / number
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * pace * min(1.0, self.steps / _WARM)
+        self.optimizer.step()
+        self._sums[0, :width] += above.detach().sum(0)
+        self._sums[1, :width] += mask.sum(0)
+
+    @torch.no_grad()
+    def follow(self, rate: float, level_rate: float = 0.2) -> None:
+        """Levels and slow network take a step towards what was learnt; ``rate``: 0 to 1."""
+        self.levels += level_rate * self._sums[0] / self._sums[1].clamp_min(_FEW)
+        self._sums.zero_()
+        for slow, quick in zip(self.slow.parameters(), self.network.parameters(), strict=True):
+            slow.lerp_(quick, rate)
+
+    def state(self) -> dict[str, Tensor]:
+        """For :meth:`load`; between two steps."""
+        return {**checkpoint.pack("network", self.network.state_dict()),
+                **checkpoint.pack("slow", self.slow.state_dict()),
+                **checkpoint.pack("optimizer", checkpoint.optimizer_tensors(self.optimizer)),
+                "levels": self.levels, "scale": self.scale, "steps": torch.tensor(self.steps)}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Goes on from :meth:`state`."""
+        self.network.load_state_dict(checkpoint.unpack("network", state))
+        self.slow.load_state_dict(checkpoint.unpack("slow", state))
+        checkpoint.restore_optimizer(self.optimizer, checkpoint.unpack("optimizer", state))
+        self.levels, self.scale, self.steps = state["levels"].clone(), state["scale"].clone(), int(state["steps"])

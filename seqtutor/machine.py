@@ -6,8 +6,12 @@ import contextlib
 import ctypes
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import torch
+
+from seqtutor.domain import UsageError
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # <malloc.h>
 
@@ -54,6 +58,16 @@ def has_fast_bf16(device: torch.device) -> bool:
             torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     except (AttributeError, RuntimeError):  # private names; without them bf16 is merely not chosen
         return False
+
+
+def autocasting(precision: str, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+    """What a forward pass of training runs under: bf16 where ``precision`` is ``bf16``, or ``auto`` and the machine has
+    it in hardware; otherwise nothing. Raises :class:`UsageError` where bf16 is asked for and cannot be had."""
+    if precision == "bf16" and not trains_in_bf16(device):
+        raise UsageError("this machine cannot train in bf16; use --precision fp32 or auto")
+    if precision == "bf16" or (precision == "auto" and has_fast_bf16(device)):
+        return lambda: torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext
 
 
 def has_fast_int8() -> bool:

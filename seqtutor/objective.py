@@ -40,6 +40,7 @@ from seqtutor.domain import SCORERS, Domain, Rule, UsageError, nearest
 from seqtutor.files import check_readable
 from seqtutor.scorers import SETTINGS, rule_spec
 from seqtutor.scoring import split_names
+from seqtutor.settings import METHODS
 from seqtutor.transforms import Floats, Transform, number
 
 AGGREGATES = ("arithmetic", "geometric", "product", "sum")
@@ -161,7 +162,7 @@ class Objective:
     ``aggregate``: the weighted arithmetic or geometric mean of the end terms, their product Π xʷ or their sum Σ w·x.
     ``invalid``: the reward of a text that is not valid or breaks a constraint. ``missing``: what a term does that
     could not be scored: "nan" makes the reward nan (no reward, nothing learnt), "skip" leaves the term out.
-    ``beta`` (reward units per nat) and ``gamma`` are settings that the tutor may take over.
+    ``method``, ``beta`` (reward units per nat) and ``gamma`` are settings that the tutor may take over.
     """
 
     name: str = "objective"
@@ -170,6 +171,7 @@ class Objective:
     aggregate: str = "arithmetic"
     invalid: float = 0.0
     missing: str = "nan"
+    method: str | None = None
     beta: float | None = None
     gamma: float | None = None
     about: str = ""
@@ -234,6 +236,8 @@ class Objective:
         for name, known in (("aggregate", AGGREGATES), ("missing", ("nan", "skip"))):
             if getattr(self, name) not in known:
                 raise nearest(str(getattr(self, name)), known, f"value of {name!r}")
+        if self.method is not None and self.method not in METHODS:
+            raise nearest(str(self.method), METHODS, "value of 'method'")
         if not self.terms:
             raise UsageError("an objective needs at least one term, such as "
                              + repr(next((rule.name for rule in domain.rules), "RULE")))

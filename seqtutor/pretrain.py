@@ -8,7 +8,6 @@ import math
 import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from seqtutor.domain import Domain, SeqtutorError, UsageError
 from seqtutor.files import atomic, check_writable
 from seqtutor.interrupt import held_interrupt
 from seqtutor.known import KnownTexts
-from seqtutor.machine import has_fast_bf16, keep_freed_memory, trains_in_bf16
+from seqtutor.machine import autocasting, keep_freed_memory
 from seqtutor.model import ModelConfig, SequenceModel, resolve_device
 from seqtutor.vocabulary import PAD, Vocabulary
 
@@ -95,7 +94,7 @@ def pretrain(domain: Domain, prepared: Prepared, out: Path, *, model: ModelConfi
     rank, world = _join_processes()
     device = resolve_device(f"cuda:{os.environ['LOCAL_RANK']}" if world > 1 and torch.cuda.is_available()
                             else config.device)
-    autocast = _autocast(config.precision, device)
+    autocast = autocasting(config.precision, device)
     keep_freed_memory()
 
     # 2. Data: ids in one array, the vocabulary that the domain declares
@@ -267,14 +266,6 @@ def write_metrics(path: Path, rows: list[dict[str, Any]]) -> None:
         writer = csv.DictWriter(file, rows[-1].keys())
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
-    if precision == "bf16" and not trains_in_bf16(device):
-        raise UsageError("this machine cannot train in bf16; use --precision fp32 or auto")
-    if precision == "bf16" or (precision == "auto" and has_fast_bf16(device)):
-        return lambda: torch.autocast(device.type, torch.bfloat16)
-    return nullcontext
 
 
 def _join_processes() -> tuple[int, int]:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from seqtutor.domain import UsageError
 
-METHODS = ("path", "psi", "q", "g")
+METHODS = ("path", "sac", "psi", "q", "g")
+BOOTSTRAPPED = ("psi", "q", "g")  # methods whose targets come from a target network
+PRECISIONS = ("auto", "fp32", "bf16")
 CONTROLS = ("fixed", "adaptive", "budget")
 
 
@@ -15,7 +17,7 @@ CONTROLS = ("fixed", "adaptive", "budget")
 class TuneConfig:
     """How a prior is tuned."""
 
-    method: str = field(default="path", metadata={"help": "path, psi, q or g"})
+    method: str = field(default="path", metadata={"help": "path, sac, psi, q or g"})
     steps: int = field(default=500, metadata={"help": "rounds of new experience"})
     batch: int = field(default=128, metadata={"help": "fresh samples a step; 0 learns from given ones alone"})
     edits: int = field(default=0, metadata={"help": "neighbours of the best sequences a step, by the domain's edits"})
@@ -33,16 +35,23 @@ class TuneConfig:
     gamma: float = field(default=1.0, metadata={"help": "discount, above 0 to 1; exact only at 1"})
     n_step: int = field(default=1, metadata={"help": "length of bootstrapped targets (psi, q, g)"})
     lam: float | None = field(default=None, metadata={"help": "λ that mixes targets of all lengths, 0 to 1 "
-                                                      "[0.9 for path; the others take --n-step]"})
+                                                      "[0.9 for path, 1 for sac; the others take "
+                                                      "--n-step]"})
     lam_end: float | None = field(default=None, metadata={"help": "λ at the end of the run, reached evenly; the same "
                                                           "if not given"})
     double: bool = field(default=True, metadata={"help": "double Q: the online network chooses, the target one values"})
-    target_rate: float = field(default=0.02, metadata={"help": "Polyak step of the target network (psi, q, g)"})
+    target_rate: float | None = field(default=None, metadata={"help": "Polyak step of the target network (psi, q, g), "
+                                                              "of the slow critic (sac) [0.02; 0.06 for sac]"})
     learning_rate: float = field(default=5e-4, metadata={"help": "Adam's, of the policy; falls to zero by a cosine"})
     warmup: int = field(default=20, metadata={"help": "steps over which the learning rate rises, while V is found"})
     critic_memory: float = field(default=0.95, metadata={"help": "weight of V's data one update later, 0 to 1"})
     critic_ridge: float = field(default=0.005, metadata={"help": "shrinks the critic's fit: larger is steadier, "
                                                          "smaller less biased; a share of the mean square"})
+    critic_rate: float = field(default=3e-3, metadata={"help": "Adam's learning rate of Q's network (sac)"})
+    critic_steps: int = field(default=150, metadata={"help": "first steps in which Q alone learns (sac); at most a "
+                                                     "quarter of all"})
+    precision: str = field(default="auto", metadata={"help": "of what learns (sac): fp32, bf16, or auto: bf16 "
+                                                     "where the machine has it"})
     clip: float = field(default=1.0, metadata={"help": "gradient norm above which gradients are scaled down"})
     temperature: float = field(default=1.0, metadata={"help": "of fresh samples; 0 is greedy"})
     epsilon: float = field(default=0.0, metadata={"help": "share of uniformly random tokens in fresh samples"})
@@ -56,11 +65,11 @@ class TuneConfig:
         for name in ("steps", "updates", "n_step", "max_length"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("batch", "warmup", "edits", "variants", "recent", "best", "given", "recent_size", "best_size",
-                     "checkpoint_seconds"):
+        for name in ("batch", "warmup", "critic_steps", "edits", "variants", "recent", "best", "given", "recent_size",
+                     "best_size", "checkpoint_seconds"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)}")
-        for name in ("learning_rate", "critic_ridge", "clip", "rank"):
+        for name in ("learning_rate", "critic_ridge", "critic_rate", "clip", "rank"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
         for name in ("lam", "lam_end", "epsilon", "target_rate", "critic_memory"):
@@ -68,6 +77,8 @@ class TuneConfig:
                 raise UsageError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
         if not 0 < self.gamma <= 1:
             raise UsageError(f"gamma must be above 0 and at most 1, not {self.gamma}")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"precision must be auto, fp32 or bf16, not {self.precision!r}")
         if self.control not in CONTROLS:
             raise UsageError(f"β is controlled by {', '.join(CONTROLS)}, not by {self.control!r}")
         if not 0 < self.beta < math.inf:
@@ -79,9 +90,19 @@ class TuneConfig:
         if self.control != "fixed" and not 0 < self.kl < math.inf:
             raise UsageError(f"a KL above 0 nats a sequence is needed to steer by, not {self.kl}")
 
+    @property
+    def critic_first(self) -> int:
+        """Steps in which the critic alone learns."""
+        return min(self.critic_steps, self.steps // 4) if self.method == "sac" else 0
+
+    @property
+    def polyak(self) -> float:
+        """Of the target network or the slow critic, a step."""
+        return self.target_rate if self.target_rate is not None else 0.06 if self.method == "sac" else 0.02
+
     def mixing(self, done: int) -> float:
         """λ after ``done`` steps, as the losses take it; 0 for targets of ``n_step``. With a low λ the critic's errors
         are part of what is learnt, with a high one chance is; a λ that rises to 1 ends exact."""
-        first = self.lam if self.lam is not None else 0.9 if self.method == "path" else 0.0
+        first = self.lam if self.lam is not None else {"path": 0.9, "sac": 1.0}.get(self.method, 0.0)
         last = first if self.lam_end is None else self.lam_end
         return first + (last - first) * min(1.0, done / self.steps)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -22,15 +22,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqtutor import checkpoint, losses
-from seqtutor.critic import Critic
+from seqtutor.critic import Critic, QCritic
 from seqtutor.domain import Domain, Grammar, SeqtutorError, UnknownToken, UsageError
 from seqtutor.kl import BetaControl, RateControl
+from seqtutor.machine import autocasting
 from seqtutor.memory import Experience, Memory
 from seqtutor.model import SequenceModel
 from seqtutor.policy import Permitted, Sequences, chosen, log_probs, padded
 from seqtutor.rewards import Rewarder, Rewards
 from seqtutor.sampling import Sampler, SamplingConfig
-from seqtutor.settings import TuneConfig
+from seqtutor.settings import BOOTSTRAPPED, TuneConfig
 from seqtutor.steps import make_step
 from seqtutor.vocabulary import BOS, EOS
 
@@ -65,7 +66,9 @@ class Tutor:
         self.permitted = Permitted(len(prior.vocabulary), grammar)
         self.policy = copy.deepcopy(prior)
         self.critic = Critic(prior.config.width, config.max_length, config.critic_memory, config.critic_ridge)
-        self.target = copy.deepcopy((self.policy, self.critic)) if config.method != "path" else None
+        self.q = QCritic(prior, config.max_length, config.critic_rate, config.precision) \
+            if config.method == "sac" else None
+        self.target = copy.deepcopy((self.policy, self.critic)) if config.method in BOOTSTRAPPED else None
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
         self.memory = Memory(config.recent_size, config.best_size, config.rank)
         self.beta = BetaControl(config.control, config.beta, config.kl)
@@ -77,6 +80,7 @@ class Tutor:
         self.fresh_values: dict[str, NDArray[np.float64]] = {}
         self.safe: dict[str, Tensor] = {}  # the last policy within the budget, and its KL
         self.safe_kl = 0.0
+        self._autocast = autocasting(config.precision, torch.device("cpu")) if self.q else nullcontext
         self._precision = make_step(prior).precision  # what `auto` comes to is measured once
 
     def give(self, sequences: Sequence[tuple[str, float]]) -> None:
@@ -131,14 +135,15 @@ class Tutor:
         figures = self._figures(scores, experiences[:fresh])
         self.fresh_totals = scores.total[:fresh]
         self.fresh_values = {name: values[:fresh] for name, values in scores.values.items()}
-        # 6. Dual steps on β and on the multipliers of rates
-        if fresh:
-            self.beta.observe(kl)
-        scored = [e.features for e in experiences[:fresh] if e is not None and e.canonical]
-        if self.rates.names and scored:
-            self.rates.observe(np.stack(scored), self._pace)
-        if self.beta.mode == "budget":
-            self._stay_within_budget()
+        # 6. Dual steps on β and on the multipliers of rates, once the policy may answer
+        if not self._critic_first:
+            if fresh:
+                self.beta.observe(kl)
+            scored = [e.features for e in experiences[:fresh] if e is not None and e.canonical]
+            if self.rates.names and scored:
+                self.rates.observe(np.stack(scored), self._pace)
+            if self.beta.mode == "budget":
+                self._stay_within_budget()
         self.done += 1
         return {"step": self.done, **figures, "kl": kl, "kl_sampled": kl_sampled, "beta": self.beta.beta,
                 "entropy": entropy, "loss": loss, "log_z": self.log_z(),
@@ -149,7 +154,10 @@ class Tutor:
     def log_z(self) -> float:
         """V of the start, in nats: log Z at the optimum."""
         first = torch.tensor([[BOS]])
-        return float(self.critic(log_probs(self.policy, first, self.permitted.along(first))[1]))
+        allowed = self.permitted.along(first)
+        if self.q is not None:
+            return float((log_probs(self.prior, first, allowed)[0] + self.q(first) / self.beta.beta).logsumexp(-1))
+        return float(self.critic(log_probs(self.policy, first, allowed)[1]))
 
     # -- experience ---------------------------------------------------------------------------------------------------
 
@@ -255,32 +263,38 @@ class Tutor:
         samples and entropy of fresh sequences (nats, summed) are added to ``totals``."""
         config = self.config
         actions = sum(int(c.learn.sum()) for c in chunks)
-        if not actions:  # nothing could be scored: the KL is as it is, and there is nothing to learn
+        if not actions or self._critic_first:  # nothing could be scored: the KL is told, no more; or Q alone learns
+            with torch.no_grad():
+                loss = sum(float(self._loss(chunk, totals)) for chunk in chunks) / max(1, actions)
+            if actions:
+                self._refit()
+            return loss
+        if self.q is None and self.done == 0 and not self.critic.gram.any():  # V begins with the prior's samples
             with torch.no_grad():
                 for chunk in chunks:
-                    self._residuals(chunk, totals)
-            return 0.0
-        if self.done == 0 and not self.critic.gram.any():  # the critic begins with what the prior's samples say
-            with torch.no_grad():
-                for chunk in chunks:
-                    self._residuals(chunk, np.zeros(3))
+                    self._loss(chunk, np.zeros(3))
             self._refit(1.0)
         self.optimizer.zero_grad(set_to_none=True)
         loss = 0.0
         for chunk in chunks:
-            part = self._residuals(chunk, totals).square().sum() / actions
+            part = self._loss(chunk, totals) / actions
             part.backward()  # type: ignore[no-untyped-call]
             loss += part.item()
         norm = nn.utils.clip_grad_norm_(self.policy.parameters(), config.clip)
         if not (math.isfinite(loss) and torch.isfinite(norm)):
             raise SeqtutorError(f"the loss stopped being finite at step {self.done + 1}; begin again with a lower "
                                 "--learning-rate or a higher --beta")
-        warm = min(1.0, (self.done + 1) / max(1, config.warmup))
+        warm = min(1.0, (self.done + 1 - config.critic_first) / max(1, config.warmup))
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * warm * self._pace
         self.optimizer.step()
         self._refit()
         return loss
+
+    @property
+    def _critic_first(self) -> bool:
+        """Whether the policy waits, as the prior, until Q has learnt something."""
+        return self.done < self.config.critic_first
 
     @property
     def _pace(self) -> float:
@@ -289,23 +303,49 @@ class Tutor:
 
     def _refit(self, level_rate: float | None = None) -> None:
         """Fits the critic, and lets the target network follow."""
+        if self.q is not None:
+            self.q.follow(self.config.polyak)
+            return
         self.critic.refit(level_rate)
         if self.target is not None:
             network, critic = self.target
-            rate = self.config.target_rate if level_rate is None else 1.0
+            rate = self.config.polyak if level_rate is None else 1.0
             critic.follow(self.critic, rate)
             with torch.no_grad():
                 for slow, quick in zip(network.parameters(), self.policy.parameters(), strict=True):
                     slow.lerp_(quick, rate)
 
-    def _residuals(self, chunk: Chunk, totals: NDArray[np.float64]) -> Tensor:
-        """What the method's loss squares; float [batch, T]. Shows the critic the returns on the way."""
+    def _loss(self, chunk: Chunk, totals: NDArray[np.float64]) -> Tensor:
+        """The method's loss, summed over the actions of a batch. Shows the critic the returns on the way."""
+        allowed = self.permitted.along(chunk.x.ids[:, :-1])
+        with self._autocast():
+            everything, hidden = log_probs(self.policy, chunk.x.ids[:, :-1], allowed)
+        log_pi = chosen(everything, chunk.x.actions, chunk.x.mask)
+        self._measure(chunk, everything.detach(), log_pi.detach(), totals)
+        if self.q is not None:
+            return self._actor(self.q, chunk, everything, log_pi.detach(), allowed)
+        return self._residuals(chunk, everything.detach(), hidden, log_pi, allowed).square().sum()
+
+    def _actor(self, critic: QCritic, chunk: Chunk, everything: Tensor, log_pi: Tensor, allowed: Tensor) -> Tensor:
+        """Soft actor-critic over a vocabulary, held to the prior (Haarnoja et al. 2018, Christodoulou 2019): at every
+        state of the batch KL(π ‖ p·exp(Q/β)/Z), exact over all tokens. Q is shown what came of each action."""
+        config, x, beta = self.config, chunk.x, self.beta.beta
+        prior = chunk.prior
+        if prior is None:
+            with torch.no_grad():
+                prior, _ = log_probs(self.prior, x.ids[:, :-1], allowed)
+        better = prior + critic(x.ids[:, :-1]) / beta
+        value = better.logsumexp(-1)
+        goal = losses.targets(chunk.log_p, chunk.nats, chunk.learn, losses.shifted(value, chunk.learn),
+                              torch.ones_like(value), log_pi, gamma=config.gamma, lam=config.mixing(self.done))
+        with torch.enable_grad():
+            critic.learn(x.ids[:, :-1], x.actions, beta * (goal - chunk.log_p), chunk.learn, self._pace)
+        return losses.kl_by_token(everything, better.log_softmax(-1), chunk.learn).sum()
+
+    def _residuals(self, chunk: Chunk, now: Tensor, hidden: Tensor, log_pi: Tensor, allowed: Tensor) -> Tensor:
+        """What the losses on the action taken square; float [batch, T]. ``now``: log π(·|s_t), without gradient."""
         config, x, learn = self.config, chunk.x, chunk.learn
-        allowed = self.permitted.along(x.ids[:, :-1])
-        everything, hidden = log_probs(self.policy, x.ids[:, :-1], allowed)
         value = self.critic(hidden)
-        log_pi, now = chosen(everything, x.actions, x.mask), everything.detach()
-        self._measure(chunk, now, log_pi.detach(), totals)
         # whose values and probabilities the targets are made of: for path the policy's own, taken as they are
         judge, state_value = now, value
         if self.target is not None:
@@ -349,7 +389,7 @@ class Tutor:
         """All that a resumed run needs, as flat tensors and a JSON-able part."""
         remembered, memory = self.memory.state()
         tensors = {**checkpoint.pack("policy", self.policy.state_dict()), **checkpoint.pack("memory", remembered),
-                   **checkpoint.pack("critic", self.critic.state()),
+                   **checkpoint.pack("critic", (self.q or self.critic).state()),
                    **checkpoint.pack("optimizer", checkpoint.optimizer_tensors(self.optimizer)),
                    **checkpoint.pack("safe", self.safe)}
         if self.target is not None:
@@ -362,7 +402,7 @@ class Tutor:
         """Goes on from :meth:`state`, bit for bit."""
         self.policy.load_state_dict(checkpoint.unpack("policy", tensors))
         checkpoint.restore_optimizer(self.optimizer, checkpoint.unpack("optimizer", tensors))
-        self.critic.load(checkpoint.unpack("critic", tensors))
+        (self.q or self.critic).load(checkpoint.unpack("critic", tensors))
         if self.target is not None:
             self.target[0].load_state_dict(checkpoint.unpack("target", tensors))
             self.target[1].load(checkpoint.unpack("target critic", tensors))

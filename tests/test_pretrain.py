@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqtutor import checkpoint
+from seqtutor import checkpoint, machine
 from seqtutor.batches import augmenter, by_length, encode, epoch_batches, pad
 from seqtutor.cli import main
 from seqtutor.condition import ConditionConfig
@@ -572,7 +572,7 @@ def test_augmented_runs_go_on_bit_for_bit(molecules: Domain, some: Prepared, tmp
 
 def test_bf16_is_refused_where_it_does_not_run(peptides: Domain, prepared: Prepared, tmp_path: Path,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PRETRAIN, "trains_in_bf16", lambda device: False)
+    monkeypatch.setattr(machine, "trains_in_bf16", lambda device: False)
     with pytest.raises(UsageError, match="this machine cannot train in bf16; use --precision fp32 or auto"):
         pretrain(peptides, prepared, tmp_path / "a.safetensors", config=dataclasses.replace(CONFIG, precision="bf16"))
 

@@ -27,6 +27,7 @@ from seqtutor.vocabulary import EOS
 
 BETA = 0.4
 BOOTSTRAP = {"target_rate": 0.5, "lam": 0.9}
+CRITIC = {"critic_rate": 1e-2, "critic_steps": 20, "target_rate": 0.1, "steps": 400}
 
 
 def make_tutor(method: str = "path", grammar: bool = True, objective: str = OBJECTIVE,
@@ -68,9 +69,11 @@ def check_at_optimum(t: Tutor, tree: Tree) -> None:
 
 @pytest.mark.parametrize(("method", "grammar", "settings"), [
     ("path", True, {}), ("path", False, {}), ("psi", True, BOOTSTRAP), ("g", False, BOOTSTRAP),
+    ("sac", True, CRITIC),
     *[pytest.param(*case, marks=pytest.mark.slow) for case in [
         ("path", True, {"lam": 1.0}), ("path", False, {"lam": 1.0}), ("psi", False, BOOTSTRAP), ("g", True, BOOTSTRAP),
-        ("psi", True, {"target_rate": 1.0, "n_step": 4})]]])
+        ("psi", True, {"target_rate": 1.0, "n_step": 4}), ("sac", False, CRITIC),
+        ("sac", True, {**CRITIC, "lam": 0.5})]]])
 def test_reaches_the_optimum(method: str, grammar: bool, settings: dict[str, Any]):
     t, tree = make_tutor(method, grammar, **settings)
     before = {name: tensor.clone() for name, tensor in t.prior.state_dict().items()}
@@ -83,10 +86,10 @@ def test_reaches_the_optimum(method: str, grammar: bool, settings: dict[str, Any
         assert np.mean([f[name] for f in figures[-20:]]) == pytest.approx(float(np.sum(pi * np.log(pi / p))), abs=noise)
 
 
-@pytest.mark.parametrize(("method", "settings"), [("path", {"lam": 1.0}), ("g", BOOTSTRAP)])
+@pytest.mark.parametrize(("method", "settings"), [("path", {"lam": 1.0}), ("g", BOOTSTRAP), ("sac", CRITIC)])
 def test_reaches_the_optimum_from_a_fixed_set(method: str, settings: dict[str, Any]):
     """Every text once an update, none of them the policy's own."""
-    t, tree = make_tutor(method, batch=0, given=29, critic_ridge=1e-4, **settings)
+    t, tree = make_tutor(method, **{"batch": 0, "given": 29, "critic_ridge": 1e-4, **settings})
     t.give([(tree.text(leaf), math.nan) for leaf in tree.leaves])
     figures = run(t)
     check_at_optimum(t, tree)
@@ -137,6 +140,25 @@ def test_one_batch_of_8_is_eight_of_1(method: str, monkeypatch: pytest.MonkeyPat
     assert f == pytest.approx(g, rel=1e-3, nan_ok=True)
 
 
+def test_one_batch_of_8_is_eight_of_1_for_the_actor(monkeypatch: pytest.MonkeyPatch):
+    """Q's own steps follow the batches; the policy's gradient at a given Q does not."""
+    begun, _ = make_tutor("sac", batch=8, recent=8, critic_steps=3, precision="fp32")
+    run(begun, 6)
+    found = []
+    for size in (8, 1):
+        monkeypatch.setattr(tutor, "_CHUNK", size)
+        t, _ = make_tutor("sac", batch=8, recent=8, critic_steps=3, precision="fp32", clip=1e9)
+        t.load(*copy.deepcopy(begun.state()))
+        figures = t.step()
+        found.append(([p.grad for p in t.policy.parameters()], figures))
+    (a, f), (b, g) = found
+    assert max(float(x.abs().max()) for x in a) > 1e-3
+    for x, y in zip(a, b, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-3, atol=1e-5)
+    assert {n: v for n, v in f.items() if n != "log_z"} == pytest.approx({n: v for n, v in g.items() if n != "log_z"},
+                                                                         rel=1e-3, nan_ok=True)
+
+
 def test_given_tokens_and_what_cannot_be_scored_teach_nothing(monkeypatch: pytest.MonkeyPatch):
     """Everything given, or no score at all: the policy keeps its bits and the KL is still told."""
     monkeypatch.setattr(Letters, "given", lambda self, tokens: 99)
@@ -164,9 +186,10 @@ def _unscored(scores: Any) -> Any:
 SETTINGS = {"recent": 8, "best": 8, "given": 4, "updates": 2, "batch": 16, "steps": 20}
 
 
-@pytest.mark.parametrize("settings", [{"method": "path", "control": "adaptive", "kl": 0.4}, {"method": "psi"},
-                                      {"method": "q", "epsilon": 0.1}, {"control": "budget", "kl": 0.1},
-                                      {"method": "g", "targets": {"long": 0.5}}])
+@pytest.mark.parametrize("settings", [
+    {"method": "path", "control": "adaptive", "kl": 0.4}, {"method": "psi"}, {"method": "q", "epsilon": 0.1},
+    {"method": "sac", "critic_steps": 2}, {"control": "budget", "kl": 0.1},
+    {"method": "g", "targets": {"long": 0.5}}])
 def test_same_seed_same_bits_and_resumed_likewise(settings: dict[str, Any], tmp_path: Path):
     def begin() -> Tutor:
         t, _ = make_tutor(**{**SETTINGS, **settings})

@@ -15,7 +15,7 @@ from seqtutor.cli.options import DomainGroup
 from seqtutor.cli.progress import Progress
 from seqtutor.domain import Domain, SeqtutorError, UsageError
 from seqtutor.files import check_readable
-from seqtutor.settings import METHODS, TuneConfig
+from seqtutor.settings import METHODS, PRECISIONS, TuneConfig
 
 EXAMPLES = """\b
 Examples:
@@ -45,8 +45,9 @@ PARAMETERS: list[click.Parameter] = [
 _ELSEWHERE = ("control", "kl", "max_length")
 #: what a setting comes to when it is not given, where that is not its own default
 _DEFAULTS = {"beta": "the objective's, or 0.05", "gamma": "the objective's, or 1", "seed": "drawn and told",
-             "lam": "", "lam_end": ""}
-_TYPES: dict[str, Any] = {"str": click.Choice(METHODS), "int": int, "float": float, "float | None": float, "bool": bool}
+             "method": "the objective's, or path", "lam": "", "lam_end": "", "target_rate": ""}
+_CHOICES = {"method": METHODS, "precision": PRECISIONS}
+_TYPES: dict[str, Any] = {"int": int, "float": float, "float | None": float, "bool": bool}
 SETTINGS = [f for f in dataclasses.fields(TuneConfig) if f.name not in _ELSEWHERE]
 
 
@@ -54,7 +55,8 @@ def _option(f: dataclasses.Field[Any]) -> click.Option:
     """A setting as an option; without a value the setting's own default holds."""
     default = _DEFAULTS.get(f.name, str(f.default))
     said = f"{f.metadata['help']}  [default: {default}]" if default else f.metadata["help"]
-    return click.Option(["--" + f.name.replace("_", "-")], type=_TYPES[str(f.type)], help=said)
+    kind = click.Choice(_CHOICES[f.name]) if f.name in _CHOICES else _TYPES[str(f.type)]
+    return click.Option(["--" + f.name.replace("_", "-")], type=kind, help=said)
 
 
 PARAMETERS += map(_option, SETTINGS)
@@ -89,7 +91,7 @@ def run(domain: Domain, spec: str, *, objective: str | None, out: Path, resume: 
         steer = {"control": "adaptive", "kl": kl_target} if kl_target is not None else \
             {"control": "budget", "kl": kl_budget} if kl_budget is not None else {}
         settings.setdefault("seed", secrets.randbelow(2**31))
-        for name in ("beta", "gamma"):
+        for name in ("method", "beta", "gamma"):
             if (value := getattr(aim, name)) is not None:
                 settings.setdefault(name, value)
         config = TuneConfig(**{"max_length": domain.request((), 0, **options).max_length, **settings, **steer})
