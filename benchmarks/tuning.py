@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import json
 import math
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +32,6 @@ from seqtutor.model import SequenceModel
 from seqtutor.models import load_model
 from seqtutor.objective import Objective
 from seqtutor.plugins import load_domain
-from seqtutor.policy import chosen, log_probs
 from seqtutor.rewards import Rewarder
 from seqtutor.sampling import Sampler
 from seqtutor.settings import TuneConfig
@@ -43,19 +43,15 @@ BETAS = (0.1, 0.06, 0.04, 0.03, 0.025, 0.02)
 class Reinvent(Tutor):
     """REINVENT's loss: (log p(x) + R(x)/β − log π(x))², whole sequences, no value (Olivecrona et al. 2017)."""
 
-    def _residuals(self, chunk: Chunk, totals: NDArray[np.float64]) -> Tensor:
-        x = chunk.x
-        everything, _ = log_probs(self.policy, x.ids[:, :-1], self.permitted.along(x.ids[:, :-1]))
-        log_pi = chosen(everything, x.actions, x.mask)
-        self._measure(chunk, everything.detach(), log_pi.detach(), totals)
+    def _residuals(self, chunk: Chunk, now: Tensor, hidden: Tensor, log_pi: Tensor, allowed: Tensor) -> Tensor:
         return ((log_pi - chunk.log_p - chunk.nats) * chunk.learn).sum(1, keepdim=True)
 
 
 #: name → (tutor, settings that differ)
 METHODS: dict[str, tuple[type[Tutor], dict[str, Any]]] = {
-    "path": (Tutor, {}), "path, λ = 1": (Tutor, {"lam": 1.0}),
+    "sac": (Tutor, {"method": "sac"}), "path": (Tutor, {}), "path, λ = 1": (Tutor, {"lam": 1.0}),
     "psi": (Tutor, {"method": "psi", "n_step": 5, "target_rate": 0.1}),
-    "reinvent": (Reinvent, {}),
+    "reinvent": (Reinvent, {"precision": "auto"}),  # as fast as it goes, as sac
 }
 
 
@@ -77,22 +73,20 @@ def kl_of(rewards: NDArray[np.float64], reward: float) -> float:
     return next((row["kl"] for row in rows if row["reward"] >= reward), math.nan)
 
 
-def texts_of(domain: Domain, model: SequenceModel, n: int, seed: int) -> list[str]:
-    return [domain.join(tokens) for tokens in Sampler(model, seed=seed).sample(n)]
-
-
 def run(domain: Domain, prior: SequenceModel, objective: Objective, name: str, seconds: float, config: TuneConfig,
         ) -> tuple[Tutor, list[dict[str, float]]]:
     """Steps until ``seconds`` are over (evaluation not counted); the learning rate falls to zero with the time."""
     kind, settings = METHODS[name]
-    rewarder = Rewarder(domain, objective)
-    pilot = kind(domain, prior, rewarder, dataclasses.replace(config, **settings))
+    grammar = domain.grammar(prior.vocabulary.all)
+    pilot = kind(domain, prior, Rewarder(domain, objective),
+                 dataclasses.replace(config, **settings, critic_steps=0), grammar=grammar)
     pilot.step()
     started = time.monotonic()
     for _ in range(3):
         pilot.step()
     steps = max(10, int(seconds / ((time.monotonic() - started) / 3)))
-    tutor = kind(domain, prior, Rewarder(domain, objective), dataclasses.replace(config, **settings, steps=steps))
+    tutor = kind(domain, prior, Rewarder(domain, objective), dataclasses.replace(config, **settings, steps=steps),
+                 grammar=grammar)
     rows: list[dict[str, float]] = []
     started = time.monotonic()
     while tutor.done < steps and time.monotonic() - started < 1.15 * seconds:
@@ -101,14 +95,15 @@ def run(domain: Domain, prior: SequenceModel, objective: Objective, name: str, s
             last = rows[-20:]
             print(f"  {name}: step {tutor.done} of {steps}, {rows[-1]['seconds']:.0f} s, "
                   + ", ".join(f"{k} {np.mean([r[k] for r in last]):.3f}" for k in ("reward", "kl", "valid", "unique")),
-                  flush=True)
+                  file=sys.stderr, flush=True)
     return tutor, rows
 
 
 def figures(domain: Domain, model: SequenceModel, prior: SequenceModel, objective: Objective, n: int,
             seed: int) -> dict[str, float]:
     """Of ``n`` fresh samples: rules and reward (means of the valid), quality, KL exact at every token."""
-    ids = Sampler(model, seed=seed).sample_ids(n)
+    grammar = domain.grammar(model.vocabulary.all)
+    ids = Sampler(model, seed=seed, grammar=grammar).sample_ids(n)
     tokens = [model.vocabulary.decode(row) for row in ids]
     texts = [domain.join(row) for row in tokens]
     scores = Rewarder(domain, objective)(tokens)
@@ -116,7 +111,8 @@ def figures(domain: Domain, model: SequenceModel, prior: SequenceModel, objectiv
     quality = sample_quality(domain, texts[:1000])
     return {"valid": len(valid) / n, "unique@1k": quality["unique"], "reward": float(np.nanmean(scores.total)),
             **{name: float(np.nanmean(values)) for name, values in scores.values.items()},
-            "kl": float(divergence(model, prior, ids).kl.mean()),
+            "kl": float(divergence(model, prior, ids, grammar=grammar, given=[domain.given(t) for t in tokens]
+                                   ).kl.mean()),
             "diversity": domain.diversity(valid[:1000]) or math.nan}
 
 
@@ -134,7 +130,9 @@ def main() -> None:
     parser.add_argument("--domain", default="molecules")
     parser.add_argument("--model", help="the prior  [default: the domain's own]")
     parser.add_argument("--objective", default="drug-like")
-    parser.add_argument("--methods", default="path,reinvent", help=", ".join(METHODS))
+    parser.add_argument("--methods", default="sac,path,reinvent", help=", ".join(METHODS))
+    parser.add_argument("--batch", type=int, default=64, help="fresh samples a step, of every method")
+    parser.add_argument("--beta", type=float, help="[default: the objective's]")
     parser.add_argument("--seconds", type=float, default=900, help="for each method")
     parser.add_argument("--samples", type=int, default=100_000, help="of the prior, for the front")
     parser.add_argument("--evaluate", type=int, default=2000, help="samples of each finished policy")
@@ -148,13 +146,15 @@ def main() -> None:
     prior = load_model(arguments.model or arguments.domain, arguments.domain)
     objective = Objective.parse(arguments.objective, domain)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    beta = objective.beta or TuneConfig().beta
-    config = TuneConfig(beta=beta, seed=arguments.seed)
+    beta = arguments.beta or objective.beta or TuneConfig().beta
+    config = TuneConfig(beta=beta, batch=arguments.batch, seed=arguments.seed,
+                        max_length=domain.request((), 0).max_length)
 
     # 1. The front
     place = arguments.out / "front.npy"
     if not place.exists():
-        ids = Sampler(prior, seed=arguments.seed + 1).sample(arguments.samples)
+        sampler = Sampler(prior, seed=arguments.seed + 1, grammar=domain.grammar(prior.vocabulary.all))
+        ids = sampler.sample(arguments.samples)
         with atomic(place) as temporary:
             np.save(temporary, Rewarder(domain, objective)(ids).total)
     rewards = np.load(place)

@@ -44,14 +44,14 @@ class Critic:
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """hidden: float [batch, T, width], from the first position on. Returns float [batch, T], without gradient."""
-        hidden = hidden.detach()
+        hidden = hidden.detach().float()
         return self.levels[:hidden.shape[1]] + hidden @ self.weights[:-1] + self.weights[-1]
 
     def observe(self, hidden: Tensor, returns: Tensor, mask: Tensor) -> None:
         """Takes in what V should have been; returns, mask: [batch, T]."""
         width = returns.shape[1]
         above = (returns - self.levels[:width])[mask]
-        x = torch.cat([hidden.detach()[mask], torch.ones(len(above), 1)], 1)
+        x = torch.cat([hidden.detach().float()[mask], torch.ones(len(above), 1)], 1)
         self.places.index_add_(0, mask.nonzero()[:, 1], x.double())
         self.gram += (x.T @ x).double()
         self.moment += (x.T @ above).double()

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from seqtutor.domain import UsageError
 
 METHODS = ("path", "sac", "psi", "q", "g")
 BOOTSTRAPPED = ("psi", "q", "g")  # methods whose targets come from a target network
 PRECISIONS = ("auto", "fp32", "bf16")
+#: settings whose default depends on the method; V's least squares want exact states, Q's network does not
+BY_METHOD: dict[str, dict[str, Any]] = {
+    "lam": {"path": 0.9, "sac": 0.9, "": 0.0}, "target_rate": {"sac": 0.06, "": 0.02},
+    "learning_rate": {"sac": 1e-3, "": 5e-4}, "precision": {"sac": "auto", "": "fp32"},
+}
 CONTROLS = ("fixed", "adaptive", "budget")
+
+
+def _by_method(said: str) -> Any:
+    """A setting that may stay None: :meth:`TuneConfig.settled` then takes what suits the method."""
+    return field(default=None, metadata={"help": said})
 
 
 @dataclass(frozen=True)
@@ -34,15 +45,14 @@ class TuneConfig:
     kl: float = field(default=math.inf, metadata={"help": "nats a sequence that adaptive and budget steer by"})
     gamma: float = field(default=1.0, metadata={"help": "discount, above 0 to 1; exact only at 1"})
     n_step: int = field(default=1, metadata={"help": "length of bootstrapped targets (psi, q, g)"})
-    lam: float | None = field(default=None, metadata={"help": "λ that mixes targets of all lengths, 0 to 1 "
-                                                      "[0.9 for path, 1 for sac; the others take "
-                                                      "--n-step]"})
+    lam: float = _by_method("λ that mixes targets of all lengths, 0 to 1 [0.9 for path and sac; the others take "
+                            "--n-step]")
     lam_end: float | None = field(default=None, metadata={"help": "λ at the end of the run, reached evenly; the same "
                                                           "if not given"})
     double: bool = field(default=True, metadata={"help": "double Q: the online network chooses, the target one values"})
-    target_rate: float | None = field(default=None, metadata={"help": "Polyak step of the target network (psi, q, g), "
-                                                              "of the slow critic (sac) [0.02; 0.06 for sac]"})
-    learning_rate: float = field(default=5e-4, metadata={"help": "Adam's, of the policy; falls to zero by a cosine"})
+    target_rate: float = _by_method("Polyak step of the target network (psi, q, g), of the slow critic (sac) [0.02; "
+                                    "0.06 for sac]")
+    learning_rate: float = _by_method("Adam's, of the policy; falls to zero by a cosine [5e-4; 1e-3 for sac]")
     warmup: int = field(default=20, metadata={"help": "steps over which the learning rate rises, while V is found"})
     critic_memory: float = field(default=0.95, metadata={"help": "weight of V's data one update later, 0 to 1"})
     critic_ridge: float = field(default=0.005, metadata={"help": "shrinks the critic's fit: larger is steadier, "
@@ -50,8 +60,8 @@ class TuneConfig:
     critic_rate: float = field(default=3e-3, metadata={"help": "Adam's learning rate of Q's network (sac)"})
     critic_steps: int = field(default=150, metadata={"help": "first steps in which Q alone learns (sac); at most a "
                                                      "quarter of all"})
-    precision: str = field(default="auto", metadata={"help": "of what learns (sac): fp32, bf16, or auto: bf16 "
-                                                     "where the machine has it"})
+    precision: str = _by_method("of what learns: fp32, bf16, or auto: bf16 where the machine has it [auto for sac, "
+                                "fp32 for the others]")
     clip: float = field(default=1.0, metadata={"help": "gradient norm above which gradients are scaled down"})
     temperature: float = field(default=1.0, metadata={"help": "of fresh samples; 0 is greedy"})
     epsilon: float = field(default=0.0, metadata={"help": "share of uniformly random tokens in fresh samples"})
@@ -70,14 +80,14 @@ class TuneConfig:
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)}")
         for name in ("learning_rate", "critic_ridge", "critic_rate", "clip", "rank"):
-            if not 0 < getattr(self, name) < math.inf:
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
         for name in ("lam", "lam_end", "epsilon", "target_rate", "critic_memory"):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
         if not 0 < self.gamma <= 1:
             raise UsageError(f"gamma must be above 0 and at most 1, not {self.gamma}")
-        if self.precision not in PRECISIONS:
+        if self.precision is not None and self.precision not in PRECISIONS:
             raise UsageError(f"precision must be auto, fp32 or bf16, not {self.precision!r}")
         if self.control not in CONTROLS:
             raise UsageError(f"β is controlled by {', '.join(CONTROLS)}, not by {self.control!r}")
@@ -95,14 +105,13 @@ class TuneConfig:
         """Steps in which the critic alone learns."""
         return min(self.critic_steps, self.steps // 4) if self.method == "sac" else 0
 
-    @property
-    def polyak(self) -> float:
-        """Of the target network or the slow critic, a step."""
-        return self.target_rate if self.target_rate is not None else 0.06 if self.method == "sac" else 0.02
+    def settled(self) -> TuneConfig:
+        """The same with the method's own value for every setting that was not given."""
+        return replace(self, **{name: values.get(self.method, values[""]) for name, values in BY_METHOD.items()
+                                if getattr(self, name) is None})
 
     def mixing(self, done: int) -> float:
         """λ after ``done`` steps, as the losses take it; 0 for targets of ``n_step``. With a low λ the critic's errors
         are part of what is learnt, with a high one chance is; a λ that rises to 1 ends exact."""
-        first = self.lam if self.lam is not None else {"path": 0.9, "sac": 1.0}.get(self.method, 0.0)
-        last = first if self.lam_end is None else self.lam_end
-        return first + (last - first) * min(1.0, done / self.steps)
+        last = self.lam if self.lam_end is None else self.lam_end
+        return self.lam + (last - self.lam) * min(1.0, done / self.steps)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -61,6 +61,7 @@ class Tutor:
 
     def __init__(self, domain: Domain, prior: SequenceModel, rewarder: Rewarder, config: TuneConfig = TuneConfig(), *,
                  grammar: Grammar | None = None, targets: dict[str, float] | None = None):
+        config = config.settled()
         self.domain, self.prior, self.rewarder, self.config = domain, prior.eval(), rewarder, config
         self.grammar = grammar
         self.permitted = Permitted(len(prior.vocabulary), grammar)
@@ -80,7 +81,7 @@ class Tutor:
         self.fresh_values: dict[str, NDArray[np.float64]] = {}
         self.safe: dict[str, Tensor] = {}  # the last policy within the budget, and its KL
         self.safe_kl = 0.0
-        self._autocast = autocasting(config.precision, torch.device("cpu")) if self.q else nullcontext
+        self._autocast = autocasting(config.precision, torch.device("cpu"))
         self._precision = make_step(prior).precision  # what `auto` comes to is measured once
 
     def give(self, sequences: Sequence[tuple[str, float]]) -> None:
@@ -304,12 +305,12 @@ class Tutor:
     def _refit(self, level_rate: float | None = None) -> None:
         """Fits the critic, and lets the target network follow."""
         if self.q is not None:
-            self.q.follow(self.config.polyak)
+            self.q.follow(self.config.target_rate)
             return
         self.critic.refit(level_rate)
         if self.target is not None:
             network, critic = self.target
-            rate = self.config.polyak if level_rate is None else 1.0
+            rate = self.config.target_rate if level_rate is None else 1.0
             critic.follow(self.critic, rate)
             with torch.no_grad():
                 for slow, quick in zip(network.parameters(), self.policy.parameters(), strict=True):

@@ -15,7 +15,7 @@ from seqtutor.cli.options import DomainGroup
 from seqtutor.cli.progress import Progress
 from seqtutor.domain import Domain, SeqtutorError, UsageError
 from seqtutor.files import check_readable
-from seqtutor.settings import METHODS, PRECISIONS, TuneConfig
+from seqtutor.settings import BY_METHOD, METHODS, PRECISIONS, TuneConfig
 
 EXAMPLES = """\b
 Examples:
@@ -45,7 +45,7 @@ PARAMETERS: list[click.Parameter] = [
 _ELSEWHERE = ("control", "kl", "max_length")
 #: what a setting comes to when it is not given, where that is not its own default
 _DEFAULTS = {"beta": "the objective's, or 0.05", "gamma": "the objective's, or 1", "seed": "drawn and told",
-             "method": "the objective's, or path", "lam": "", "lam_end": "", "target_rate": ""}
+             "method": "the objective's, or path", "lam_end": "", **dict.fromkeys(BY_METHOD, "")}
 _CHOICES = {"method": METHODS, "precision": PRECISIONS}
 _TYPES: dict[str, Any] = {"int": int, "float": float, "float | None": float, "bool": bool}
 SETTINGS = [f for f in dataclasses.fields(TuneConfig) if f.name not in _ELSEWHERE]
