@@ -39,12 +39,18 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import rdkit
 from rdkit.DataStructs import BulkTanimotoSimilarity
 
 from seqtutor.domain import Domain, SeqtutorError, UsageError, nearest
 from seqtutor.files import atomic
+from seqtutor.machine import keep_freed_memory, set_threads
+from seqtutor.models import load_model
 from seqtutor.plugins import load_domain
+from seqtutor.rewards import Rewards
+from seqtutor.settings import TuneConfig
+from seqtutor.tutor import Tutor
 from seqtutor_molecules.descriptors import molecule
 from seqtutor_molecules.pmo import TASKS
 
@@ -136,7 +142,52 @@ class GraphGA:
             texts = DOMAIN.edits(best, self.offspring, rng)
 
 
-DESIGNERS: Mapping[str, Any] = {"graph-ga": GraphGA()}
+class Judge:
+    """An oracle as the tutor asks for rewards: 0 for what is no molecule, nan once the calls are spent."""
+
+    def __init__(self, oracle: Oracle):
+        self._oracle = oracle
+
+    @property
+    def calls(self) -> int:
+        return len(self._oracle.scores)
+
+    def __call__(self, tokens: Sequence[Sequence[str]]) -> Rewards:
+        texts = [DOMAIN.join(row) for row in tokens]
+        canonical = [DOMAIN.canonical(text) for text in texts]
+        before = set(self._oracle.scores)
+        end = np.array(self._oracle(texts))
+        end[[text is None for text in canonical]] = 0.0
+        fresh = np.array([text is not None and text not in before for text in canonical])
+        return Rewards(texts, canonical, end, None, {}, fresh)
+
+
+@dataclass(frozen=True)
+class Tutored:
+    """The tutor at a small β, so that reward counts for almost everything: fresh samples, crossovers, mutations and
+    other spellings of the best, and replay of a small memory by rank. The prior is the shipped one."""
+
+    method: str = "path"
+    lam: float = 1.0
+    beta: float = 0.002
+    batch: int = 48
+    edits: int = 8
+    variants: int = 8
+    best: int = 64
+    updates: int = 5
+    best_size: int = 128
+    rank: float = 0.02
+    learning_rate: float = 5e-4
+
+    def __call__(self, oracle: Oracle, seed: int) -> None:
+        steps = math.ceil(1.5 * oracle.calls / (self.batch + self.edits))  # some are repeats
+        config = TuneConfig(**asdict(self), steps=steps, warmup=5, recent_size=0, max_length=100, seed=seed)
+        tutor = Tutor(DOMAIN, load_model("molecules", "molecules"), Judge(oracle), config)
+        while not oracle.done and tutor.done < steps:
+            tutor.step()
+
+
+DESIGNERS: Mapping[str, Any] = {"graph-ga": GraphGA(), "tutor": Tutored()}
 
 
 # -- runs, one file each --------------------------------------------------------------------------------------------
@@ -266,7 +317,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--calls", type=int, default=10_000)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--table", action="store_true", help="run nothing, print the table")
+    parser.add_argument("--threads", type=int)
     args = parser.parse_args(arguments)
+    set_threads(args.threads)
+    keep_freed_memory()
     try:
         tasks = [task.strip() for task in args.tasks.split(",") if task.strip()]
         for task in tasks:

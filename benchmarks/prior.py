@@ -123,8 +123,9 @@ def write_figures(path: Path, model: SequenceModel, figures: dict[str, Any]) -> 
     from seqtutor.corpus import file_sha256
     name, index = path.stem, path.parent / INDEX
     content = json.loads(index.read_text(encoding="utf-8")) if index.exists() else {}
-    content[name] = {**content.get(name, {"about": f"prior of {model.provenance['corpus']['corpus']}"}),
-                     "file": path.name, "domain": model.domain, "bytes": path.stat().st_size,
+    about = content.get(name, {}).get("about") or model.provenance.get("about") \
+        or f"prior of {model.provenance['corpus']['corpus']}"
+    content[name] = {"about": about, "file": path.name, "domain": model.domain, "bytes": path.stat().st_size,
                      "sha256": file_sha256(path), "figures": figures}
     index.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     card = path.with_suffix(".md")

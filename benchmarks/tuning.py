@@ -5,7 +5,8 @@
 The best reward that any policy can have at a KL from the prior is known: prior samples re-weighted by exp(R/β). (Exact
 while the KL is well below the logarithm of the number of samples.) Then every method begins from the same prior, with
 the same network, batch and seed, one after the other, each for the same time, and tells reward, KL and oracle calls on
-the way. A method that was finished is not run again from the same folder.
+the way. A method that was finished is not run again from the same folder. ``--ship sac=molecules-druglike`` puts the
+policy of a method among the models that come with the package, with its figures.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import dataclasses
 import json
 import math
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -21,15 +23,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from prior import write_figures
 from torch import Tensor
 
+import seqtutor
+from seqtutor.corpus import file_sha256
 from seqtutor.domain import Domain
 from seqtutor.evaluate import divergence, sample_quality
 from seqtutor.files import atomic
 from seqtutor.machine import keep_freed_memory, set_threads
 from seqtutor.model import SequenceModel
-from seqtutor.models import load_model
+from seqtutor.models import find_model
 from seqtutor.objective import Objective
 from seqtutor.plugins import load_domain
 from seqtutor.rewards import Rewarder
@@ -139,11 +145,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--out", type=Path, default=Path("runs/tuning"))
+    parser.add_argument("--ship", metavar="METHOD=NAME", help="make a finished method's policy the shipped model NAME")
     arguments = parser.parse_args()
     threads = set_threads(arguments.threads)
     keep_freed_memory()
     domain = load_domain(arguments.domain)
-    prior = load_model(arguments.model or arguments.domain, arguments.domain)
+    path = find_model(arguments.model or domain.name)
+    prior = SequenceModel.load(path, domain.name)
     objective = Objective.parse(arguments.objective, domain)
     arguments.out.mkdir(parents=True, exist_ok=True)
     beta = arguments.beta or objective.beta or TuneConfig().beta
@@ -168,7 +176,11 @@ def main() -> None:
         done = arguments.out / f"{name}.json"
         if not done.exists():
             tutor, steps = run(domain, prior, objective, name, arguments.seconds, config)
-            tutor.policy.provenance = {"benchmark": name, "seconds": steps[-1]["seconds"]}
+            tutor.policy.provenance = {
+                "prior": arguments.model or domain.name, "prior_sha256": file_sha256(path),
+                "objective": objective.to_dict(), "tune": dataclasses.asdict(tutor.config), "steps": tutor.done,
+                "seconds": steps[-1]["seconds"], "about": f"tuned towards {objective.about or objective.name}",
+                "torch": torch.__version__, "seqtutor": seqtutor.__version__}
             tutor.policy.save(arguments.out / f"{name}.safetensors")
             found = {"steps": tutor.done, "seconds": round(steps[-1]["seconds"]), "calls": tutor.rewarder.calls,
                      **figures(domain, tutor.policy, prior, objective, arguments.evaluate, arguments.seed + 99)}
@@ -180,6 +192,13 @@ def main() -> None:
     rows.append({"method": "prior", **figures(domain, prior, prior, objective, arguments.evaluate, seed)})
     print(table(rows))
     draw(arguments.out, rewards)
+    if arguments.ship:
+        method, _, name = arguments.ship.partition("=")
+        shipped = Path("pretrained") / f"{name}.safetensors"
+        shutil.copyfile(arguments.out / f"{method}.safetensors", shipped)
+        shown = next(row for row in rows if row["method"] == method)
+        write_figures(shipped, SequenceModel.load(shipped, domain.name),
+                      {k: round(v, 4) if isinstance(v, float) else v for k, v in shown.items() if k != "method"})
 
 
 def draw(folder: Path, rewards: NDArray[np.float64]) -> None:
