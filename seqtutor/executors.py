@@ -265,10 +265,10 @@ class Dask(Executor):
         self._cluster: Any = None
         if isinstance(where, int):
             # One process of threads is enough: the work is done in processes of their own.
-            self._cluster = LocalCluster(  # type: ignore[no-untyped-call]
+            self._cluster = LocalCluster(  # type: ignore[no-untyped-call, unused-ignore]
                 n_workers=1, threads_per_worker=where, processes=False, dashboard_address=":0")
         try:
-            self._client: Any = Client(self._cluster or where, timeout=ANSWER,  # type: ignore[no-untyped-call]
+            self._client: Any = Client(self._cluster or where, timeout=ANSWER,  # type: ignore[no-untyped-call, unused-ignore]
                                        set_as_default=False)
         except (OSError, ValueError) as error:
             raise SeqtutorError(f"no dask scheduler answers at {where} within {ANSWER:g} s "

@@ -75,10 +75,11 @@ class RateControl:
 
     The dual's gradient is the gap target − E_π[f] and its Hessian minus the covariance of f, so Newton's step is
     covariance⁻¹·gap; ``rate`` of it is taken, since the policy answers late. A rule that does not come to its target
-    although its λ runs away is given up and named in :attr:`unreachable`.
+    although its λ has become worth ``limit`` nats (for a change of one deviation, or of the whole gap) is given up, its
+    λ 0 again, and named in :attr:`unreachable`.
     """
 
-    def __init__(self, targets: dict[str, float], rate: float = 0.05, limit: float = 20.0):
+    def __init__(self, targets: dict[str, float], rate: float = 0.05, limit: float = 5.0):
         self.names, self.rate, self.limit = list(targets), rate, limit
         self.targets = np.array([targets[name] for name in self.names], np.float64)
         n = len(self.names)
@@ -105,6 +106,7 @@ class RateControl:
         step = np.clip(self.rate * step, -largest, largest)
         self.multipliers += np.where(self.stuck, 0.0, pace * step)
         self.stuck |= np.abs(self.multipliers) * np.maximum(self.spread, np.abs(gap)) > self.limit
+        self.multipliers[self.stuck] = 0.0
 
     @property
     def unreachable(self) -> list[str]:
