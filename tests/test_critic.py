@@ -1,12 +1,15 @@
-"""The critic is a ridge regression on what the levels leave."""
+"""V is a ridge regression on what the levels leave; Q learns the mean return of every action in every state."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from enumerable import make_prior
 
-from seqtutor.critic import Critic
+from seqtutor.critic import Critic, QCritic
+from seqtutor.settings import TuneConfig
+from seqtutor.vocabulary import BOS
 
 WIDTH, LONGEST = 5, 7
 
@@ -85,3 +88,41 @@ def test_follows_and_goes_on_from_its_state():
         c.refit()
     for name, tensor in critic.state().items():
         assert torch.equal(tensor, other.state()[name])
+
+
+def test_q_is_the_mean_return_of_each_action_in_its_state():
+    """Returns with chance in them: after two letters of three each, the table of means is the slow reference."""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(5, 2, (3, 3))  # of the second letter after the first
+    critic = QCritic(make_prior(), longest=8, rate=1e-2, precision="fp32")
+    torch.manual_seed(0)
+    steps = 300
+    for step in range(steps):
+        letters = rng.integers(0, 3, (64, 2))
+        returns = np.stack([truth.mean(1)[letters[:, 0]], truth[letters[:, 0], letters[:, 1]]], 1)
+        returns += rng.normal(0, 1, returns.shape)
+        actions = torch.tensor(letters + 3)
+        ids = torch.cat([torch.full((64, 1), BOS), actions[:, :1]], 1)
+        mask = torch.ones(64, 2, dtype=torch.bool)
+        critic.learn(ids, actions, torch.tensor(returns, dtype=torch.float32), mask, pace=1 - step / steps)
+        critic.follow(0.1)
+    for first in range(3):
+        found = critic(torch.tensor([[BOS, first + 3]]))[0, :, 3:]
+        assert found[0, first].item() == pytest.approx(truth[first].mean(), abs=0.25)
+        assert found[1].numpy() == pytest.approx(truth[first], abs=0.35)
+
+
+def test_masked_actions_teach_q_nothing():
+    ids, actions = torch.tensor([[BOS, 3]]), torch.tensor([[3, 4]])
+    critic = QCritic(make_prior(), longest=8, rate=1e-2)
+    before = [parameter.clone() for parameter in critic.network.parameters()]
+    critic.learn(ids, actions, torch.tensor([[1.0, 9.0]]), torch.zeros(1, 2, dtype=torch.bool))
+    assert critic.steps == 0
+    assert all(torch.equal(a, b) for a, b in zip(before, critic.network.parameters(), strict=True))
+
+
+def test_a_setting_left_out_is_what_suits_the_method():
+    assert TuneConfig(method="sac").settled().learning_rate == 1e-3
+    assert TuneConfig(method="psi").settled().lam == 0
+    assert TuneConfig(method="sac", lam=0.5, target_rate=0.2).settled().lam == 0.5
+    assert TuneConfig(method="path").settled() == TuneConfig(method="path").settled().settled()
