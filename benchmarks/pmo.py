@@ -164,24 +164,24 @@ class Judge:
 
 @dataclass(frozen=True)
 class Tutored:
-    """The tutor at a small β, so that reward counts for almost everything: fresh samples, crossovers, mutations and
-    other spellings of the best, and replay of a small memory by rank. The prior is the shipped one."""
+    """The tutor: crossovers, mutations and samples of a policy that climbs after the best, of which a Gaussian process
+    of the scores so far lets ``screen`` a step be scored. The prior is the shipped one."""
 
-    method: str = "path"
-    lam: float = 1.0
-    beta: float = 0.002
-    batch: int = 48
-    edits: int = 8
-    variants: int = 8
-    best: int = 64
-    updates: int = 5
+    method: str = "climb"
+    batch: int = 8
+    edits: int = 100
+    screen: int = 48
+    variants: int = 24
+    best: int = 40
     best_size: int = 128
     rank: float = 0.02
-    learning_rate: float = 5e-4
+    beta: float = 0.02
+    learning_rate: float = 2e-3
 
     def __call__(self, oracle: Oracle, seed: int) -> None:
-        steps = math.ceil(1.5 * oracle.calls / (self.batch + self.edits))  # some are repeats
-        config = TuneConfig(**asdict(self), steps=steps, warmup=5, recent_size=0, max_length=100, seed=seed)
+        steps = math.ceil(1.5 * oracle.calls / (self.batch + (self.screen or self.edits)))  # some are repeats
+        config = TuneConfig(**asdict(self), steps=steps, recent_size=2 * oracle.calls, warmup=5, max_length=100,
+                            seed=seed)
         tutor = Tutor(DOMAIN, load_model("molecules", "molecules"), Judge(oracle), config)
         while not oracle.done and tutor.done < steps:
             tutor.step()

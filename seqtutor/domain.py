@@ -235,6 +235,8 @@ class Domain(ABC):
     presets: Mapping[str, Mapping[str, Any]] = {}
     #: rules that a tutor watches when its objective does not reward them: +1 where higher is better, −1 where lower is
     guards: Mapping[str, int] = {}
+    #: kinds of bucket that a run may be kept diverse by; see :mod:`seqtutor.diversity`
+    bucket_kinds: Sequence[str] = ()
     options: Sequence[Option] = ()
     corpora: Mapping[str, Corpus] = {}
     #: by lower-case file suffix, e.g. ".sdf"; CSV and JSON are the core's and work for every domain
@@ -315,6 +317,16 @@ class Domain(ABC):
         """Up to ``n`` different neighbours of the good sequences ``texts`` (best first): valid, canonical, written in
         ``tokens`` and none of the ``texts`` themselves; the same from the same ``rng``."""
         return []
+
+    def bucket(self, kind: str, text: str, buckets: Sequence[str], similarity: float) -> str:
+        """The bucket of one of ``bucket_kinds`` that the valid, canonical ``text`` falls into: one of the ``buckets``
+        there are, or a new one. ``similarity``, above 0 to 1, is for kinds that measure how alike texts are."""
+        raise UsageError(f"the domain {self.name!r} has no buckets")
+
+    def features(self, texts: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """What valid ``texts`` are compared by when their scores are to be foretold: bits, uint8 [n, b], of the parts
+        they have, and numbers, float32 [n, k], in any units. Raises :class:`UsageError` where the domain has none."""
+        raise UsageError(f"the domain {self.name!r} has no features to foretell scores by; leave screen at 0")
 
     def read_file(self, path: Path, column: str | None = None) -> Iterator[str]:
         """Raw texts of a user's file; by default one text a line."""

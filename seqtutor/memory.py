@@ -76,6 +76,10 @@ class Memory:
         """``n`` of the user's own, uniformly."""
         return _draw(self.given, n, None, rng)
 
+    def scores(self) -> dict[str, float]:
+        """Canonical form → score of all that is remembered and valid, the recent ones last."""
+        return {e.canonical: e.total for e in [*self.best[::-1], *self.recent] if e.canonical}
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything as flat tensors and a JSON-able part; :meth:`load` brings it back exactly."""
         both = [*self.recent, *self.best, *self.given]

@@ -20,8 +20,11 @@ The same objective as a line, as a file and in Python:
     target = 0.31                                   # a mean over samples; has no weight. "human": the rule's own rate
     [[terms]]
     score = "my_scores.py:potency"                  # a scorer of one's own, see seqtutor.scorers
+    [diversity]                                     # pays no more of the same, see seqtutor.diversity
+    kind = "scaffold"
 
-Step rules are rewarded token by token with weight × value; they take no part in the mean.
+In place of terms there may be ``[[stages]]``, objectives one after the other: see seqtutor.stages. Step rules
+are rewarded token by token with weight × value; they take no part in the mean.
 """
 
 from __future__ import annotations
@@ -36,11 +39,14 @@ from typing import Any
 
 import numpy as np
 
+from seqtutor.diversity import Diversity
 from seqtutor.domain import SCORERS, Domain, Rule, UsageError, nearest
 from seqtutor.files import check_readable
 from seqtutor.scorers import SETTINGS, rule_spec
 from seqtutor.scoring import split_names
 from seqtutor.settings import METHODS
+from seqtutor.stages import Stage
+from seqtutor.stages import checked as checked_stages
 from seqtutor.transforms import Floats, Transform, number
 
 AGGREGATES = ("arithmetic", "geometric", "product", "sum")
@@ -162,7 +168,8 @@ class Objective:
     ``aggregate``: the weighted arithmetic or geometric mean of the end terms, their product Π xʷ or their sum Σ w·x.
     ``invalid``: the reward of a text that is not valid or breaks a constraint. ``missing``: what a term does that
     could not be scored: "nan" makes the reward nan (no reward, nothing learnt), "skip" leaves the term out.
-    ``method``, ``beta`` (reward units per nat) and ``gamma`` are settings that the tutor may take over.
+    ``method``, ``beta`` (reward units per nat) and ``gamma`` are settings that the tutor may take over. An objective
+    with ``stages`` has neither terms nor constraints of its own.
     """
 
     name: str = "objective"
@@ -175,6 +182,8 @@ class Objective:
     beta: float | None = None
     gamma: float | None = None
     about: str = ""
+    diversity: Diversity | None = None
+    stages: Sequence[Stage] = ()
 
     @classmethod
     def parse(cls, spec: str | Path, domain: Domain) -> Objective:
@@ -216,6 +225,11 @@ class Objective:
                 raise UsageError(f"a term of an objective is a table or a text like 'qed:2', not {term!r}")
         data["terms"] = tuple(Term.from_dict(term, domain) for term in data["terms"])
         data["constraints"] = tuple(Constraint.parse(text) for text in data["constraints"])
+        if data.get("diversity") is not None:
+            data["diversity"] = Diversity.from_dict(data["diversity"], domain)
+        if not isinstance(stages := data.get("stages", ()), list | tuple):
+            raise UsageError(f"stages of an objective must be tables [[stages]], not {stages!r}")
+        data["stages"] = tuple(Stage.from_dict(stage, domain) for stage in stages)
         return cls(**data).checked(domain)
 
     def to_dict(self) -> dict[str, Any]:
@@ -226,6 +240,10 @@ class Objective:
             data["terms"] = [term.to_dict() for term in self.terms]
         if self.constraints:
             data["constraints"] = [str(constraint) for constraint in self.constraints]
+        if self.diversity is not None:
+            data["diversity"] = self.diversity.to_dict()
+        if self.stages:
+            data["stages"] = [stage.to_dict() for stage in self.stages]
         return data
 
     def checked(self, domain: Domain) -> Objective:
@@ -238,7 +256,10 @@ class Objective:
                 raise nearest(str(getattr(self, name)), known, f"value of {name!r}")
         if self.method is not None and self.method not in METHODS:
             raise nearest(str(self.method), METHODS, "value of 'method'")
-        if not self.terms:
+        if self.stages and (self.terms or self.constraints):
+            raise UsageError("an objective with stages has its terms and constraints in them, and none beside them")
+        checked_stages(self.stages)
+        if not self.terms and not self.stages:
             raise UsageError("an objective needs at least one term, such as "
                              + repr(next((rule.name for rule in domain.rules), "RULE")))
         if self.beta is not None and self.beta <= 0:
@@ -261,9 +282,12 @@ class Objective:
         return replace(self, terms=terms, constraints=tuple(self.constraints))
 
     def rules(self, domain: Domain) -> dict[str, Rule]:
-        """Every rule that a term or a constraint names, in that order."""
+        """Every rule that a term or a constraint names, in that order, stage by stage."""
         names = [*(term.rule for term in self.terms), *(constraint.rule for constraint in self.constraints)]
-        return {name: domain.rule(name) for name in names}
+        found = {name: domain.rule(name) for name in names}
+        for stage in self.stages:
+            found |= stage.objective.rules(domain)
+        return found
 
     @property
     def targets(self) -> dict[str, float]:
@@ -276,11 +300,10 @@ class Objective:
         ``valid``: bool [n]. ``steps``: rules rewarded token by token, which count only in constraints here.
         nan: valid, but something that decides could not be scored.
         """
-        terms = [term for term in self.terms if term.target is None and term.rule not in steps]
+        scored = self.scores(values, steps)
         reward = np.zeros(len(valid))
-        if terms:
-            scores = np.stack([term.score(values[term.rule]) for term in terms])
-            reward = self._aggregate(scores, np.array([[term.weight] for term in terms]))
+        if scored:
+            reward = self._aggregate(np.stack([row for _, row in scored]), np.array([[t.weight] for t, _ in scored]))
         unknown = np.zeros(len(valid), bool)
         broken = ~np.asarray(valid)
         for constraint in self.constraints:
@@ -288,6 +311,18 @@ class Objective:
             unknown |= np.isnan(found)
             broken |= ~np.isnan(found) & ~constraint.holds(found)
         return np.where(broken, self.invalid, np.where(unknown, np.nan, reward))
+
+    def scores(self, values: Mapping[str, Floats], steps: Collection[str] = ()) -> list[tuple[Term, Floats]]:
+        """Every term that counts at the end with its transformed values, float64 [n]."""
+        return [(term, term.score(values[term.rule])) for term in self.terms
+                if term.target is None and term.rule not in steps]
+
+    def meets(self, values: Mapping[str, Floats]) -> Any:
+        """bool [n]: which keep every constraint; what could not be scored does not."""
+        kept = np.ones(len(next(iter(values.values()))), bool)
+        for constraint in self.constraints:
+            kept &= constraint.holds(values[constraint.rule])
+        return kept
 
     def _aggregate(self, scores: Floats, weights: Floats) -> Floats:
         """[terms, n] and [terms, 1] → [n]. A geometric mean takes a score below 0 as 0."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from pathlib import Path
 
 from seqtutor.files import atomic
+from seqtutor.hits import Pareto
 
 
 def plot_run(metrics: Path, folder: Path, beta: float) -> str:
@@ -41,6 +43,30 @@ def plot_run(metrics: Path, folder: Path, beta: float) -> str:
         with atomic(folder / name) as temporary:
             picture.savefig(temporary, dpi=130)
     return ""
+
+
+def plot_front(pareto: Pareto, folder: Path) -> None:
+    """Draws pareto.png into ``folder``: the front in every pair of its terms, coloured by a third if there is one."""
+    pairs = list(itertools.combinations(range(len(pareto.terms)), 2))
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return
+    if not pairs or not pareto.texts:
+        return
+    across = math.ceil(math.sqrt(len(pairs)))
+    down = math.ceil(len(pairs) / across)
+    figure = Figure(figsize=(4.2 * across, 3.6 * down), layout="constrained")
+    for axes, (i, j) in zip(figure.subplots(down, across, squeeze=False).flat, pairs, strict=False):
+        rest = [k for k in range(len(pareto.terms)) if k not in (i, j)]
+        dots = axes.scatter(pareto.scores[:, i], pareto.scores[:, j], s=14,
+                            c=pareto.scores[:, rest[0]] if rest else None)
+        axes.set(xlabel=pareto.terms[i], ylabel=pareto.terms[j])
+        axes.grid(alpha=0.3)
+        if rest:
+            figure.colorbar(dots, ax=axes, label=pareto.terms[rest[0]])
+    with atomic(folder / "pareto.png") as temporary:
+        figure.savefig(temporary, dpi=130)
 
 
 def _smooth(values: list[float]) -> list[float]:

@@ -75,10 +75,7 @@ class Rewarder:
                      for name, rule in rules.items() if rule.when == "end"}
         self._step = {name: replace(rule, score=_limited(rule, timeout))
                       for name, rule in rules.items() if rule.when == "step"}
-        self._weights: dict[str, float] = {}
-        for term in self.objective.terms:
-            if term.target is None and term.rule in self._step:
-                self._weights[term.rule] = self._weights.get(term.rule, 0.0) + term.weight
+        self.aim(self.objective.stages[0].objective if self.objective.stages else self.objective)
         if executor != "serial" and spec is None:
             raise UsageError(f"the executor {executor!r} needs the domain's name or path for its processes (spec)")
         self._spec, self._names = spec or "", tuple(self._end)
@@ -105,6 +102,14 @@ class Rewarder:
         steps, failed = self._stepwise(tokens, valid, values)
         end = self.objective.end(values, valid, self._step)
         return Rewards(texts, canonical, np.where(failed, np.nan, end), steps, values, fresh)
+
+    def aim(self, objective: Objective) -> None:
+        """Rewards ``objective`` from now on, one of the stages of the first; what is scored already stays so."""
+        self.objective = objective
+        self._weights: dict[str, float] = {}
+        for term in objective.terms:
+            if term.target is None and term.rule in self._step:
+                self._weights[term.rule] = self._weights.get(term.rule, 0.0) + term.weight
 
     def _canonical(self, text: str) -> str | None:
         try:

@@ -4,6 +4,8 @@
               checkpoint.safetensors the state of the tutor; replaced whole
               metrics.csv            a row a step
               best.csv               the best sequences so far
+              pareto.csv, pareto.png those that no other beats in all terms, if there are several terms
+              hits.csv               those above the threshold of --stop-when
               model.safetensors      the policy, for `seqtutor generate --model runs/NAME`
               reward.png, front.png  with matplotlib
 """
@@ -24,14 +26,16 @@ from torch import Tensor
 
 import seqtutor
 from seqtutor import checkpoint
+from seqtutor.diversity import DiverseRewarder
 from seqtutor.domain import Domain, SeqtutorError, UsageError
 from seqtutor.files import atomic, check_readable
 from seqtutor.guard import Guard
+from seqtutor.hits import Hits, Pareto
 from seqtutor.interrupt import held_interrupt
 from seqtutor.machine import keep_freed_memory
 from seqtutor.model import SequenceModel
 from seqtutor.objective import Objective
-from seqtutor.report import plot_run
+from seqtutor.report import plot_front, plot_run
 from seqtutor.rewards import Rewarder
 from seqtutor.scoring import score_table
 from seqtutor.settings import TuneConfig
@@ -48,7 +52,8 @@ Report = Callable[[dict[str, float]], None]
 @dataclasses.dataclass(frozen=True)
 class Setup:
     """What a run is: everything that config.json holds. ``model``: the prior's name or file, ``sha256`` its content;
-    ``options``: the domain's own, by name; ``executor``: where rules are computed (of no influence on results)."""
+    ``options``: the domain's own, by name; ``executor``: where rules are computed (of no influence on results);
+    ``stop_when``: ``N hits above X``, or "" for all steps."""
 
     domain: str
     model: str
@@ -58,6 +63,7 @@ class Setup:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     executor: str = "serial"
     given: Sequence[tuple[str, float]] = ()
+    stop_when: str = ""
 
     def save(self, folder: Path) -> None:
         """Writes config.json."""
@@ -108,7 +114,10 @@ def tune(folder: Path, setup: Setup, domain: Domain, prior: SequenceModel, *, re
     rules = objective.rules(domain)
     watched = {name: sign for name, sign in domain.guards.items() if name not in rules} if guard else {}
     keep_freed_memory()
-    rewarder = Rewarder(domain, objective, executor=setup.executor, spec=setup.domain, extra=list(watched))
+    plain = Rewarder(domain, objective, executor=setup.executor, spec=setup.domain, extra=list(watched))
+    rewarder = plain if objective.diversity is None else DiverseRewarder(plain, objective.diversity)
+    hits = Hits.parse(setup.stop_when) if setup.stop_when else None
+    pareto, stage, begun = Pareto.of(objective, domain), 0, 0
     try:
         tutor = Tutor(domain, prior, rewarder, config, grammar=grammar, targets=objective.targets)
         watch = Guard(watched)
@@ -124,7 +133,13 @@ def tune(folder: Path, setup: Setup, domain: Domain, prior: SequenceModel, *, re
             tensors, state = checkpoint.load(place)
             tutor.load(tensors, state["tutor"])
             watch, best_j, seconds, ended = Guard(**state["guard"]), state["best_j"], state["seconds"], state["ended"]
-            good = checkpoint.unpack("good", tensors)
+            good, stage, begun = checkpoint.unpack("good", tensors), state["stage"], state["begun"]
+            if stage:
+                rewarder.aim(objective.stages[stage].objective)
+                rewarder.load(state["tutor"]["rewarder"])
+            pareto.load(state["pareto"])
+            if hits is not None:
+                hits.found = {text: (reward, step) for text, reward, step in state["hits"]}
             rows = [row for row in read_rows(folder / "metrics.csv") if int(row["step"]) <= tutor.done]
         elif resume:
             tutor.give(setup.given)
@@ -134,36 +149,60 @@ def tune(folder: Path, setup: Setup, domain: Domain, prior: SequenceModel, *, re
             tensors, state = tutor.state()
             write_rows(folder / "metrics.csv", rows)
             checkpoint.save(place, {**tensors, **checkpoint.pack("good", good)}, {
-                "tutor": state, "guard": watch.state(), "best_j": best_j, "ended": ended,
+                "tutor": state, "guard": watch.state(), "best_j": best_j, "ended": ended, "stage": stage,
+                "begun": begun, "pareto": pareto.state(),
+                "hits": [(text, *found) for text, found in hits.found.items()] if hits else [],
                 "seconds": seconds + time.monotonic() - started})
-            write_best(folder / "best.csv", domain, setup.domain, tutor, [*rules, *watched])
+            named = list(dict.fromkeys([*rules, *watched]))
+            best = tutor.memory.best[:SHOWN]
+            write_found(folder / "best.csv", domain, setup.domain, [e.canonical for e in best],
+                        {"reward": [e.total for e in best]}, named)
+            if pareto.terms:
+                write_found(folder / "pareto.csv", domain, setup.domain, pareto.texts, pareto.columns(), named)
+            if hits is not None:
+                write_found(folder / "hits.csv", domain, setup.domain, list(hits.found),
+                            {"reward": [reward for reward, _ in hits.found.values()],
+                             "step": [step for _, step in hits.found.values()]}, named)
 
         # 3. Step after step
         started = last = time.monotonic()
         with held_interrupt() as interrupted:  # a step is finished before Ctrl-C is heard
-            while tutor.done < config.steps and not ended and not interrupted():
+            while tutor.done < config.steps and not ended and not (hits and hits.reached) and not interrupted():
                 figures = tutor.step()
+                if objective.stages:
+                    figures["stage"] = stage + 1
                 rows.append({**figures, "seconds": round(seconds + time.monotonic() - started, 1)})
+                if tutor.scores is not None:
+                    pareto.observe(tutor.scores, rewarder.objective)
+                    if hits is not None:
+                        hits.observe(tutor.scores, tutor.done)
                 # 4. The guard; the best policy so far by the objective itself, E[R] − β·KL
                 if guard:
                     ended = watch.observe(figures, tutor.fresh_totals, tutor.fresh_values)
                 j = _smooth(rows, lambda row: float(row["reward"]) - config.beta * float(row["kl"]))
                 if tutor.done % 10 == 0 and j > best_j and not tutor.rates.names:
                     best_j, good = j, {name: tensor.clone() for name, tensor in tutor.policy.state_dict().items()}
+                # 5. The next stage, if there is one and this one is over
+                if objective.stages[stage + 1:] and objective.stages[stage].over(rows[begun:]):
+                    stage, begun, best_j, good, watch = stage + 1, len(rows), -math.inf, {}, Guard(watched)
+                    rewarder.aim(objective.stages[stage].objective)
+                    tutor.reconsider()
+                    pareto = Pareto.of(rewarder.objective, domain)
                 if report:
                     report(rows[-1])
                 if time.monotonic() - last > config.checkpoint_seconds:
                     keep()
                     last = time.monotonic()
-            if interrupted() and tutor.done < config.steps and not ended:
+            if interrupted() and tutor.done < config.steps and not ended and not (hits and hits.reached):
                 keep()
                 raise KeyboardInterrupt
-        # 5. The policy: the last one, or after a collapse the best
+        # 6. The policy: the last one, or after a collapse the best
         if ended and good:
             tutor.policy.load_state_dict(good)
         keep()
         write_model(folder / "model.safetensors", tutor, setup, rows)
         plot_run(folder / "metrics.csv", folder, config.beta)
+        plot_front(pareto, folder)
         return ended or "; ".join(tutor.rates.unreachable)
     finally:
         rewarder.close()
@@ -188,11 +227,11 @@ def write_model(path: Path, tutor: Tutor, setup: Setup, rows: Sequence[Mapping[s
     model.save(path)
 
 
-def write_best(path: Path, domain: Domain, spec: str, tutor: Tutor, columns: Sequence[str]) -> None:
-    """The best sequences so far with their rewards and rules."""
-    found = tutor.memory.best[:SHOWN]
-    table = score_table(domain, spec, [e.canonical for e in found], list(dict.fromkeys(columns)))
-    table.columns = {domain.text_column: table.columns[domain.text_column], "reward": [e.total for e in found],
+def write_found(path: Path, domain: Domain, spec: str, texts: Sequence[str], found: Mapping[str, list[Any]],
+                rules: Sequence[str]) -> None:
+    """Sequences with what the run ``found`` of each, a column a name, and with ``rules``."""
+    table = score_table(domain, spec, texts, rules)
+    table.columns = {domain.text_column: table.columns[domain.text_column], **found,
                      **{k: v for k, v in table.columns.items() if k != domain.text_column}}
     write_table(domain, table, path)
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from seqtutor.domain import UsageError
 
-METHODS = ("path", "sac", "psi", "q", "g")
+METHODS = ("path", "sac", "psi", "q", "g", "climb")
 BOOTSTRAPPED = ("psi", "q", "g")  # methods whose targets come from a target network
 PRECISIONS = ("auto", "fp32", "bf16")
 #: settings whose default depends on the method; V's least squares want exact states, Q's network does not
 BY_METHOD: dict[str, dict[str, Any]] = {
     "lam": {"path": 0.9, "sac": 0.9, "": 0.0}, "target_rate": {"sac": 0.06, "": 0.02},
-    "learning_rate": {"sac": 1e-3, "": 5e-4}, "precision": {"sac": "auto", "": "fp32"},
+    "learning_rate": {"sac": 1e-3, "climb": 2e-3, "": 5e-4}, "precision": {"sac": "auto", "climb": "auto", "": "fp32"},
 }
 CONTROLS = ("fixed", "adaptive", "budget")
 
@@ -28,11 +28,13 @@ def _by_method(said: str) -> Any:
 class TuneConfig:
     """How a prior is tuned."""
 
-    method: str = field(default="path", metadata={"help": "path, sac, psi, q or g"})
+    method: str = field(default="path", metadata={"help": "path, sac, psi, q, g or climb"})
     steps: int = field(default=500, metadata={"help": "rounds of new experience"})
     batch: int = field(default=128, metadata={"help": "fresh samples a step; 0 learns from given ones alone"})
     edits: int = field(default=0, metadata={"help": "neighbours of the best sequences a step, by the domain's edits"})
     variants: int = field(default=0, metadata={"help": "other spellings of the best sequences a step"})
+    screen: int = field(default=0, metadata={"help": "of the edits and as many samples a step, only this many are "
+                                             "scored: those that a model of the scores so far prefers; 0: all edits"})
     recent: int = field(default=0, metadata={"help": "remembered recent sequences an update"})
     best: int = field(default=0, metadata={"help": "remembered best sequences an update"})
     given: int = field(default=0, metadata={"help": "of the user's own sequences an update"})
@@ -52,7 +54,8 @@ class TuneConfig:
     double: bool = field(default=True, metadata={"help": "double Q: the online network chooses, the target one values"})
     target_rate: float = _by_method("Polyak step of the target network (psi, q, g), of the slow critic (sac) [0.02; "
                                     "0.06 for sac]")
-    learning_rate: float = _by_method("Adam's, of the policy; falls to zero by a cosine [5e-4; 1e-3 for sac]")
+    learning_rate: float = _by_method("Adam's, of the policy; falls to zero by a cosine [5e-4; 1e-3 for sac, 2e-3 for "
+                                  "climb]")
     warmup: int = field(default=20, metadata={"help": "steps over which the learning rate rises, while V is found"})
     critic_memory: float = field(default=0.95, metadata={"help": "weight of V's data one update later, 0 to 1"})
     critic_ridge: float = field(default=0.005, metadata={"help": "shrinks the critic's fit: larger is steadier, "
@@ -60,8 +63,8 @@ class TuneConfig:
     critic_rate: float = field(default=3e-3, metadata={"help": "Adam's learning rate of Q's network (sac)"})
     critic_steps: int = field(default=150, metadata={"help": "first steps in which Q alone learns (sac); at most a "
                                                      "quarter of all"})
-    precision: str = _by_method("of what learns: fp32, bf16, or auto: bf16 where the machine has it [auto for sac, "
-                                "fp32 for the others]")
+    precision: str = _by_method("of what learns: fp32, bf16, or auto: bf16 where the machine has it [auto for sac "
+                                "and climb, fp32 for the others]")
     clip: float = field(default=1.0, metadata={"help": "gradient norm above which gradients are scaled down"})
     temperature: float = field(default=1.0, metadata={"help": "of fresh samples; 0 is greedy"})
     epsilon: float = field(default=0.0, metadata={"help": "share of uniformly random tokens in fresh samples"})
@@ -75,8 +78,8 @@ class TuneConfig:
         for name in ("steps", "updates", "n_step", "max_length"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("batch", "warmup", "critic_steps", "edits", "variants", "recent", "best", "given", "recent_size",
-                     "best_size", "checkpoint_seconds"):
+        for name in ("batch", "warmup", "critic_steps", "edits", "screen", "variants", "recent", "best", "given",
+                     "recent_size", "best_size", "checkpoint_seconds"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)}")
         for name in ("learning_rate", "critic_ridge", "critic_rate", "clip", "rank"):
@@ -95,6 +98,8 @@ class TuneConfig:
             raise UsageError(f"beta must be above 0 (reward units per nat), not {self.beta}")
         if not self.batch and not self.given:
             raise UsageError("a batch of 0 leaves nothing to learn from; give sequences of your own (given above 0)")
+        if self.screen and not self.edits:
+            raise UsageError(f"screen = {self.screen} has nothing to choose from; say how many edits to try")
         if not self.batch and self.control != "fixed":
             raise UsageError(f"a batch of 0 measures no KL, so β cannot be {self.control}; let it be fixed")
         if self.control != "fixed" and not 0 < self.kl < math.inf:

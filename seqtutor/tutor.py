@@ -12,7 +12,7 @@ import copy
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from seqtutor import checkpoint, losses
 from seqtutor.critic import Critic, QCritic
+from seqtutor.diversity import DiverseRewarder
 from seqtutor.domain import Domain, Grammar, SeqtutorError, UnknownToken, UsageError
 from seqtutor.kl import BetaControl, RateControl
 from seqtutor.machine import autocasting
@@ -33,6 +34,7 @@ from seqtutor.rewards import Rewarder, Rewards
 from seqtutor.sampling import Sampler, SamplingConfig
 from seqtutor.settings import BOOTSTRAPPED, TuneConfig
 from seqtutor.steps import make_step
+from seqtutor.surrogate import Screen
 from seqtutor.vocabulary import BOS, EOS
 
 _CHUNK = 64  # sequences that run through a network together
@@ -59,7 +61,8 @@ class Tutor:
     ``grammar`` limits what is written; ``targets`` are expectations to meet (rule → rate), from the objective.
     """
 
-    def __init__(self, domain: Domain, prior: SequenceModel, rewarder: Rewarder, config: TuneConfig = TuneConfig(), *,
+    def __init__(self, domain: Domain, prior: SequenceModel, rewarder: Rewarder | DiverseRewarder,
+                 config: TuneConfig = TuneConfig(), *,
                  grammar: Grammar | None = None, targets: dict[str, float] | None = None):
         config = config.settled()
         self.domain, self.prior, self.rewarder, self.config = domain, prior.eval(), rewarder, config
@@ -71,13 +74,15 @@ class Tutor:
             if config.method == "sac" else None
         self.target = copy.deepcopy((self.policy, self.critic)) if config.method in BOOTSTRAPPED else None
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
+        self.screen = Screen(domain) if config.screen else None
         self.memory = Memory(config.recent_size, config.best_size, config.rank)
         self.beta = BetaControl(config.control, config.beta, config.kl)
         self.rates = RateControl(targets or {})
         if targets and not config.batch:
             raise UsageError("rates are measured on fresh samples: targets need a batch of at least 1")
         self.done = 0
-        self.fresh_totals: NDArray[np.float64] = np.zeros(0)  # of the last step's fresh samples, for a guard
+        self.scores: Rewards | None = None  # of all that the last step scored
+        self.fresh_totals: NDArray[np.float64] = np.zeros(0)  # of its fresh samples, for a guard
         self.fresh_values: dict[str, NDArray[np.float64]] = {}
         self.safe: dict[str, Tensor] = {}  # the last policy within the budget, and its KL
         self.safe_kl = 0.0
@@ -128,12 +133,14 @@ class Tutor:
         rng = np.random.default_rng([config.seed, number])
         totals = np.zeros(3) if fresh else np.full(3, math.nan)
         loss = 0.0
+        learnt = self._among_best(chunks, experiences, totals) if config.method == "climb" else chunks
         for update in range(config.updates):
             old = self._remembered(rng)
-            loss += self._update((chunks if update == 0 else []) + old, totals) / config.updates
+            loss += self._update((learnt if update == 0 else []) + old, totals) / config.updates
         # 5. Figures of the fresh samples, before the updates; KL as it was trained on, exact and by samples
         kl, kl_sampled, entropy = totals / max(1, fresh)
         figures = self._figures(scores, experiences[:fresh])
+        self.scores = scores
         self.fresh_totals = scores.total[:fresh]
         self.fresh_values = {name: values[:fresh] for name, values in scores.values.items()}
         # 6. Dual steps on β and on the multipliers of rates, once the policy may answer
@@ -151,11 +158,22 @@ class Tutor:
                 **{f"λ {name}": float(value) for name, value in zip(self.rates.names, self.rates.multipliers,
                                                                     strict=True)}}
 
+    def reconsider(self) -> None:
+        """Scores what is remembered anew, after the rewarder's aim has changed; a user's own scores stay."""
+        for name in ("recent", "best"):
+            remembered: list[Experience] = getattr(self.memory, name)
+            scores = self.rewarder([self.prior.vocabulary.decode(e.ids) for e in remembered])
+            setattr(self.memory, name, [replace(e, reward=credited(scores, i, len(e.ids)))
+                                        for i, e in enumerate(remembered) if not math.isnan(scores.end[i])])
+        self.memory.best.sort(key=lambda e: -e.total)
+
     @torch.no_grad()
     def log_z(self) -> float:
         """V of the start, in nats: log Z at the optimum."""
         first = torch.tensor([[BOS]])
         allowed = self.permitted.along(first)
+        if self.config.method == "climb":
+            return math.nan
         if self.q is not None:
             return float((log_probs(self.prior, first, allowed)[0] + self.q(first) / self.beta.beta).logsumexp(-1))
         return float(self.critic(log_probs(self.policy, first, allowed)[1]))
@@ -163,13 +181,17 @@ class Tutor:
     # -- experience ---------------------------------------------------------------------------------------------------
 
     def _fresh(self, number: int) -> list[NDArray[np.int64]]:
+        return self._samples(self.config.batch, self.config.seed * 1_000_003 + number)
+
+    def _samples(self, n: int, seed: int) -> list[NDArray[np.int64]]:
+        """``n`` sequences that the policy writes now."""
         config = self.config
-        if not config.batch:
+        if not n:
             return []
-        sampling = SamplingConfig(temperature=config.temperature, epsilon=config.epsilon, batch=config.batch,
+        sampling = SamplingConfig(temperature=config.temperature, epsilon=config.epsilon, batch=n,
                                   max_length=config.max_length, precision=self._precision)
-        sampler = Sampler(self.policy, sampling, seed=config.seed * 1_000_003 + number, grammar=self.grammar)
-        return [np.array(ids) for ids in sampler.sample_ids(config.batch)]
+        sampler = Sampler(self.policy, sampling, seed=seed, grammar=self.grammar)
+        return [np.array(ids) for ids in sampler.sample_ids(n)]
 
     def _neighbours(self, number: int) -> list[NDArray[np.int64]]:
         """Edits and variants of the best remembered sequences, as ids with eos; those outside the vocabulary or the
@@ -179,6 +201,8 @@ class Tutor:
             return []
         rng = Random(f"{config.seed} {number}")
         texts = list(self.domain.edits(best, config.edits, rng)) if config.edits else []
+        if self.screen is not None:
+            texts = self.screen([*texts, *self._candidates(rng)], self.memory.scores(), config.screen, rng)
         for text in rng.sample(best, min(config.variants, len(best))):
             texts += self.domain.variants(text, 1, rng)
         found = []
@@ -187,6 +211,12 @@ class Tutor:
                 if (ids := self._writable(text)) is not None:
                     found.append(ids)
         return found
+
+    def _candidates(self, rng: Random) -> list[str]:
+        """What as many further samples as there are edits stand for, as far as they are valid."""
+        decode, join = self.prior.vocabulary.decode, self.domain.join
+        texts = [join(decode(ids)) for ids in self._samples(self.config.edits, rng.getrandbits(62))]
+        return [canonical for text in texts if (canonical := self.domain.canonical(text)) is not None]
 
     def _writable(self, text: str) -> NDArray[np.int64] | None:
         """The ids of ``text`` with eos, or None where it is too long or breaks the grammar. Raises
@@ -227,9 +257,12 @@ class Tutor:
     def _remembered(self, rng: np.random.Generator) -> list[Chunk]:
         """Batches of remembered experience; its reward in nats follows today's β."""
         config = self.config
-        rows = self.memory.sample_recent(config.recent, rng) + self.memory.sample_best(config.best, rng) \
-            + self.memory.sample_given(config.given, rng)
-        rows.sort(key=lambda e: len(e.ids))
+        return self._batched(self.memory.sample_recent(config.recent, rng) + self.memory.sample_best(config.best, rng)
+                             + self.memory.sample_given(config.given, rng))
+
+    def _batched(self, rows: Sequence[Experience]) -> list[Chunk]:
+        """Batches of like length; rewards in nats at today's β."""
+        rows = sorted(rows, key=lambda e: len(e.ids))
         chunks = []
         for start in range(0, len(rows), _CHUNK):
             part = rows[start:start + _CHUNK]
@@ -238,6 +271,21 @@ class Tutor:
             chunks.append(Chunk(x, padded_rows([e.log_p for e in part], width),
                                 padded_rows([self._nats(e) for e in part], width), x.mask))
         return chunks
+
+    def _among_best(self, chunks: list[Chunk], experiences: Sequence[Experience | None], totals: NDArray[np.float64],
+                    ) -> list[Chunk]:
+        """What climb learns of new experience: those among the best remembered, in batches of their own. The figures
+        of the fresh ones in ``chunks`` are added to ``totals`` here, since most of them are not learnt from."""
+        with torch.no_grad():
+            for chunk in chunks:
+                if chunk.prior is not None and chunk.fresh is not None and chunk.fresh.any():
+                    rows = chunk.fresh
+                    x = Sequences(chunk.x.ids[rows], chunk.x.mask[rows])
+                    now, _ = log_probs(self.policy, x.ids[:, :-1], self.permitted.along(x.ids[:, :-1]))
+                    self._measure(Chunk(x, chunk.log_p[rows], chunk.nats[rows], x.mask, chunk.prior[rows], rows[rows]),
+                                  now, chosen(now, x.actions, x.mask), totals)
+        best = {e.canonical for e in self.memory.best}
+        return self._batched([e for e in experiences if e is not None and e.canonical in best])
 
     def _nats(self, e: Experience) -> NDArray[np.float32]:
         """Credited reward of each token in nats: R/β, and at the end of what is valid λ·(f − target). The target moves
@@ -270,7 +318,7 @@ class Tutor:
             if actions:
                 self._refit()
             return loss
-        if self.q is None and self.done == 0 and not self.critic.gram.any():  # V begins with the prior's samples
+        if self._fits_v and self.done == 0 and not self.critic.gram.any():  # V begins with the prior's samples
             with torch.no_grad():
                 for chunk in chunks:
                     self._loss(chunk, np.zeros(3))
@@ -298,6 +346,11 @@ class Tutor:
         return self.done < self.config.critic_first
 
     @property
+    def _fits_v(self) -> bool:
+        """Whether the method has a critic of V."""
+        return self.config.method not in ("sac", "climb")
+
+    @property
     def _pace(self) -> float:
         """Of learning and of the dual steps on rates: from 1 to 0 by a cosine over the run."""
         return 0.5 * (1 + math.cos(math.pi * min(1.0, self.done / self.config.steps)))
@@ -306,6 +359,7 @@ class Tutor:
         """Fits the critic, and lets the target network follow."""
         if self.q is not None:
             self.q.follow(self.config.target_rate)
+        if not self._fits_v:
             return
         self.critic.refit(level_rate)
         if self.target is not None:
@@ -323,6 +377,8 @@ class Tutor:
             everything, hidden = log_probs(self.policy, chunk.x.ids[:, :-1], allowed)
         log_pi = chosen(everything, chunk.x.actions, chunk.x.mask)
         self._measure(chunk, everything.detach(), log_pi.detach(), totals)
+        if self.config.method == "climb":  # maximum likelihood
+            return -(log_pi * chunk.learn).sum()
         if self.q is not None:
             return self._actor(self.q, chunk, everything, log_pi.detach(), allowed)
         return self._residuals(chunk, everything.detach(), hidden, log_pi, allowed).square().sum()

@@ -10,10 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seqtutor.domain import Column, Corpus, Domain, Exporter, Option, Rule, RuleFamily, Table, UsageError
 from seqtutor_molecules import tokens
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Molecules(Domain):
@@ -28,6 +32,7 @@ class Molecules(Domain):
         "seqtutor generate molecules -n 100 --keep 'c1ccncc1' --avoid '[Br]' --json",
     )
     tokens = tokens.TOKENS
+    bucket_kinds = ("scaffold", "topological", "similarity")
     describe = ("qed", "sa", "logp", "mw", "tpsa", "hba", "hbd", "rotatable_bonds", "rings", "alerts", "scaffold")
     options = (
         Option("keep", "only molecules that match this SMARTS (again for more)", metavar="SMARTS", many=True),
@@ -135,6 +140,14 @@ class Molecules(Domain):
     def edits(self, texts: Sequence[str], n: int, rng: Random) -> list[str]:
         from seqtutor_molecules.edits import edits
         return edits(texts, n, rng)
+
+    def bucket(self, kind: str, text: str, buckets: Sequence[str], similarity: float) -> str:
+        from seqtutor_molecules.diversity import bucket
+        return bucket(kind, text, buckets, similarity)
+
+    def features(self, texts: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        from seqtutor_molecules.features import features
+        return features(texts)
 
     def read_file(self, path: Path, column: str | None = None) -> Iterator[str]:
         from seqtutor_molecules.files import read_texts

@@ -33,6 +33,8 @@ PARAMETERS: list[click.Parameter] = [
     click.Option(["--model"], metavar="NAME|FILE", help="the prior  [default: the domain's own]"),
     click.Option(["--kl-target"], type=float, metavar="NATS", help="steer β so that the KL becomes this"),
     click.Option(["--kl-budget"], type=float, metavar="NATS", help="raise β where the KL would exceed this"),
+    click.Option(["--stop-when"], default="", metavar="'N hits above X'",
+                 help="end when so many different sequences have a reward above X; they are kept in hits.csv"),
     click.Option(["--sequences"], type=click.Path(path_type=Path), metavar="FILE.csv",
                  help="your own texts to learn from (see --given): first column the text, a column `score` if known"),
     click.Option(["--executor"], default="serial", show_default=True, metavar="KIND",
@@ -63,20 +65,22 @@ PARAMETERS += map(_option, SETTINGS)
 
 
 def run(domain: Domain, spec: str, *, objective: str | None, out: Path, resume: bool, model: str | None,
-        kl_target: float | None, kl_budget: float | None, sequences: Path | None, executor: str, no_guard: bool,
-        threads: int | None, quiet: bool, **chosen: Any) -> None:
+        kl_target: float | None, kl_budget: float | None, stop_when: str, sequences: Path | None, executor: str,
+        no_guard: bool, threads: int | None, quiet: bool, **chosen: Any) -> None:
     """Checks what can be checked, then runs or goes on."""
     # 1. What can go wrong goes wrong now
     settings = {f.name: value for f in SETTINGS if (value := chosen.pop(f.name)) is not None}
     options = {name: value for name, value in chosen.items() if value not in (None, ())}
     from seqtutor.corpus import file_sha256
+    from seqtutor.hits import Hits
     from seqtutor.machine import set_threads
     from seqtutor.model import SequenceModel
     from seqtutor.models import find_model
     from seqtutor.objective import Objective
     from seqtutor.run import Setup, tune
     if resume:
-        if given := sorted([*settings, *options, *(["objective"] if objective else []), *(["model"] if model else [])]):
+        told = {"objective": objective, "model": model, "stop_when": stop_when}
+        if given := sorted([*settings, *options, *(name for name, value in told.items() if value)]):
             raise UsageError(f"--resume goes on with the settings in {out}; leave out --"
                              + ", --".join(name.replace("_", "-") for name in given))
         setup = Setup.load(out)
@@ -90,6 +94,8 @@ def run(domain: Domain, spec: str, *, objective: str | None, out: Path, resume: 
             raise UsageError("--kl-target and --kl-budget exclude each other; give one")
         steer = {"control": "adaptive", "kl": kl_target} if kl_target is not None else \
             {"control": "budget", "kl": kl_budget} if kl_budget is not None else {}
+        if stop_when:
+            Hits.parse(stop_when)
         settings.setdefault("seed", secrets.randbelow(2**31))
         for name in ("method", "beta", "gamma"):
             if (value := getattr(aim, name)) is not None:
@@ -97,7 +103,7 @@ def run(domain: Domain, spec: str, *, objective: str | None, out: Path, resume: 
         config = TuneConfig(**{"max_length": domain.request((), 0, **options).max_length, **settings, **steer})
         file = find_model(model or domain.name)
         setup = Setup(spec, model or domain.name, file_sha256(file), aim.to_dict(), config, options, executor,
-                      read_sequences(sequences) if sequences else ())
+                      read_sequences(sequences) if sequences else (), stop_when)
     file = find_model(setup.model)
     if file_sha256(file) != setup.sha256:
         raise UsageError(f"the prior {setup.model!r} is no longer the file that {out} began with; put that one back")
@@ -107,10 +113,15 @@ def run(domain: Domain, spec: str, *, objective: str | None, out: Path, resume: 
     set_threads(threads)
     config = setup.config
     with Progress("tuning", config.steps, quiet) as progress:
+        last = 0
+
         def report(at: dict[str, Any]) -> None:
-            progress.update(int(at["step"]),
+            nonlocal last
+            last = int(at["step"])
+            progress.update(last,
                             f"reward {at['reward']:.3f} · best {at['best']:.3f} · KL {at['kl']:.2f} · "
-                            f"β {at['beta']:.3g} · valid {at['valid']:.0%} · unique {at['unique']:.0%}")
+                            f"β {at['beta']:.3g} · valid {at['valid']:.0%} · unique {at['unique']:.0%}"
+                            + (f" · stage {at['stage']}" if "stage" in at else ""))
 
         try:
             ended = tune(out, setup, domain, prior, resume=resume, guard=not no_guard, report=report)
@@ -118,6 +129,8 @@ def run(domain: Domain, spec: str, *, objective: str | None, out: Path, resume: 
             if (out / "checkpoint.safetensors").exists():
                 progress.say(f"kept in {out}; go on with: seqtutor tune {spec} --out {out} --resume")
             raise
+    if setup.stop_when and not ended and 0 < last < config.steps:
+        click.echo(f"found {setup.stop_when} at step {last}: {out / 'hits.csv'}", err=True)
     click.echo(f"wrote {out}; seed {config.seed}; try: seqtutor generate {spec} --model {out} -n 20", err=True)
     if ended:
         raise SeqtutorError(f"{out}: {ended}")
