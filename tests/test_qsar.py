@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import Cli
 
 from seqtutor.domain import SeqtutorError, UsageError
 from seqtutor.plugins import load_domain
@@ -72,12 +73,29 @@ def test_no_pickle_without_trust(forest: Any, tmp_path: Path, monkeypatch: pytes
     with pytest.raises(UsageError) as caught:
         rule(str(path))
     assert str(caught.value) == (f"the model {path} is a pickle, which can run any code when it is opened; save it "
-                                 "with skops or as ONNX, or set SEQTUTOR_TRUST=1 if you made it yourself")
+                                 "with skops or as ONNX, or say --trust if you made it yourself")
     monkeypatch.setenv("SEQTUTOR_TRUST", "1")
     assert rule(str(path))(TEXTS) == pytest.approx(forest.predict_proba(bits(TEXTS))[:, 1].tolist())
     path.write_bytes(pickle.dumps("a text"))
     with pytest.raises(UsageError, match="it holds a str, which cannot predict"):
         rule(str(path))
+
+
+def test_trust_is_an_option_of_every_command_that_scores(forest: Any, cli: Cli, tmp_path: Path) -> None:
+    joblib = pytest.importorskip("joblib")
+    joblib.dump(forest, tmp_path / "active.joblib")
+    (tmp_path / "in.smi").write_text("CCO\nc1ccccc1\n")
+    words = ("score", "molecules", "in.smi", "--rules", "model(active.joblib)")
+    refused = cli(*words)
+    assert refused.returncode == 2
+    assert "is a pickle, which can run any code" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    for done in (cli(*words, "--trust"), cli(*words, "--trust", "--workers", "2")):
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("\n") == 3
+    for command in ("tune", "generate"):
+        assert "--trust" in cli(command, "molecules", "--help").stdout
+    assert "--trust" in cli("compare", "--help").stdout
 
 
 class Foreign:
@@ -88,10 +106,10 @@ def test_types_that_skops_does_not_know(forest: Any, tmp_path: Path, monkeypatch
     io = pytest.importorskip("skops.io")
     path = tmp_path / "foreign.skops"
     io.dump(Foreign(), path)
-    with pytest.raises(UsageError, match=r"types that skops does not vouch for \(.*Foreign\); set SEQTUTOR_TRUST=1"):
+    with pytest.raises(UsageError, match=r"types that skops does not vouch for \(.*Foreign\); say --trust"):
         rule(str(path))
     io.dump(forest, path)
-    with pytest.raises(UsageError, match=r"\(sklearn\.tree\._tree\.Tree\); set SEQTUTOR_TRUST=1"):
+    with pytest.raises(UsageError, match=r"\(sklearn\.tree\._tree\.Tree\); say --trust"):
         rule(str(path))
     monkeypatch.setenv("SEQTUTOR_TRUST", "1")
     assert rule(str(path))(TEXTS) == pytest.approx(forest.predict_proba(bits(TEXTS))[:, 1].tolist())

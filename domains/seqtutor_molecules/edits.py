@@ -14,7 +14,7 @@ from random import Random
 
 from rdkit import Chem, rdBase
 
-from seqtutor_molecules.standard import parse, standard_form, standardise
+from seqtutor_molecules.standard import parse, standard_form
 
 #: Parent number k (from 0) of n is drawn ∝ 1 / (max(1, RANK·n) + k) (Tripp, Daxberger & Hernández-Lobato 2020, NeurIPS,
 #: without the maximum, which keeps the first of a few from being nearly the only one).
@@ -73,8 +73,10 @@ def edits(texts: Sequence[str], n: int, rng: Random) -> list[str]:
 
 @lru_cache(maxsize=2048)
 def _graph(text: str) -> _Graph | None:
-    standard = standardise(text)
-    mol = None if standard is None else parse(standard)
+    mol = parse(text)
+    standard = None if mol is None else standard_form(mol)
+    if standard != text:
+        mol = None if standard is None else parse(standard)
     if standard is None or mol is None:
         return None
     rings = mol.GetRingInfo().AtomRings()

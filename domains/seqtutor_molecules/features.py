@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,19 +15,19 @@ from seqtutor_molecules.descriptors import Molecule, molecule
 #: Bits stand for "at least 1, 2, 4, 8 of it", so that Tanimoto sees counts.
 _PARTS = [rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048, countSimulation=True),
           rdFingerprintGenerator.GetAtomPairGenerator(fpSize=2048, countSimulation=True)]
-_ELEMENTS = (6, 7, 8, 9, 15, 16, 17, 35, 53)
+_ELEMENTS = ("C", "N", "O", "F", "P", "S", "Cl", "Br", "I", "H")
+_ATOMS = re.compile(r"([A-Z][a-z]?)(\d*)")
 
 
 def features(texts: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Bits, uint8 [n, 4096]: Morgan (radius 2) and atom pairs; numbers, float32 [n, 15]: atoms of each element,
-    hydrogens, logP, TPSA, rings, aromatic rings, rotatable bonds. Every text is a molecule."""
+    logP, TPSA, rings, aromatic rings, rotatable bonds. Every text is a molecule."""
     found = [m for text in texts if (m := molecule(text)) is not None]
     bits = [np.concatenate([maker.GetFingerprintAsNumPy(m.mol) for maker in _PARTS]) for m in found]
     return np.array(bits, np.uint8), np.array([_numbers(m) for m in found], np.float32)
 
 
 def _numbers(m: Molecule) -> list[float]:
-    atoms = [atom.GetAtomicNum() for atom in m.mol.GetAtoms()]
-    hydrogens = m.mol.GetNumAtoms(onlyExplicit=False) - len(atoms)
-    return [*map(atoms.count, _ELEMENTS), hydrogens, m.logp, m.tpsa, len(m.rings), rdmd.CalcNumAromaticRings(m.mol),
-            m.rotatable_bonds]
+    counts = dict(_ATOMS.findall(rdmd.CalcMolFormula(m.mol)))
+    return [*(int(counts.get(element, "0") or 1) for element in _ELEMENTS), m.logp, m.tpsa, len(m.rings),
+            rdmd.CalcNumAromaticRings(m.mol), m.rotatable_bonds]

@@ -4,8 +4,8 @@
 
 Without ``features`` the model gets the Morgan fingerprint of radius 2, 2048 bits (0 or 1). Of a classifier of two
 classes the score is the probability of the second. Files of ONNX and scikit-learn (skops, joblib). A joblib or pickle
-file can run any code when it is opened, and is only where ``$SEQTUTOR_TRUST`` is 1; so are types that skops does not
-vouch for, the trees of forests among them.
+file can run any code when it is opened, and is only with ``--trust``, which sets ``$SEQTUTOR_TRUST`` to 1; so are types
+that skops does not vouch for, the trees of forests among them.
 """
 
 from __future__ import annotations
@@ -120,14 +120,14 @@ def _skops(path: Path) -> Read:
     foreign = io.get_untrusted_types(file=path)
     if foreign and not _trusted():
         raise UsageError(f"the model {path} holds types that skops does not vouch for ({', '.join(foreign)}); "
-                         "set SEQTUTOR_TRUST=1 if you made it yourself")
+                         "say --trust if you made it yourself")
     return _sklearn(io.load(path, trusted=foreign))
 
 
 def _joblib(path: Path) -> Read:
     if not _trusted():
         raise UsageError(f"the model {path} is a pickle, which can run any code when it is opened; save it with skops "
-                         "or as ONNX, or set SEQTUTOR_TRUST=1 if you made it yourself")
+                         "or as ONNX, or say --trust if you made it yourself")
     import joblib
 
     return _sklearn(joblib.load(path))

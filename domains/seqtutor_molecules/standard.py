@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 from rdkit import Chem, rdBase
@@ -10,6 +11,7 @@ from rdkit.Chem.MolStandardize import rdMolStandardize
 from seqtutor_molecules.tokens import LONGEST, TOKENS, split
 
 _ALPHABET = frozenset(TOKENS)
+_CHARGED = re.compile(r"\[[^\]]*[+-]")
 
 
 def parse(smiles: str) -> Chem.Mol | None:
@@ -46,9 +48,9 @@ def standard_form(mol: Chem.Mol) -> str | None:
         if len(Chem.GetMolFrags(mol)) > 1:
             fragments = Chem.GetMolFrags(mol, asMols=True)
             mol = max(fragments, key=lambda m: (m.GetNumHeavyAtoms(), Chem.MolToSmiles(m)))
-        if any(atom.GetFormalCharge() for atom in mol.GetAtoms()):
-            mol = _uncharger().uncharge(mol)
         flat = Chem.MolToSmiles(mol, isomericSmiles=False)
+        if _CHARGED.search(flat):
+            flat = Chem.MolToSmiles(_uncharger().uncharge(mol), isomericSmiles=False)
     # Writing once is not always a fixed point of reading and writing (explicit hydrogens of isotopes); twice is.
     text = canonical(flat)
     if text is None or not _ALPHABET.issuperset(tokens := split(text)) or len(tokens) > LONGEST:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from seqtutor.cli.options import domain_argument, load
+from seqtutor.cli.options import domain_argument, load, trust_option
 from seqtutor.cli.progress import Progress
 from seqtutor.domain import Domain, UsageError, nearest
 
@@ -27,6 +27,7 @@ SUFFIXES = (".csv", ".html", ".json")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads  [default: all]")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="processes that score")
+@trust_option
 @click.option("--quiet", is_flag=True, help="no progress")
 def command(domain: str, model_a: str, model_b: str, n: int, rules: str | None, everything: bool, seed: int,
             outputs: tuple[Path, ...], as_json: bool, threads: int | None, workers: int, quiet: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from seqtutor import __version__
-from seqtutor.cli.options import DomainGroup
+from seqtutor.cli.options import TRUST, DomainGroup
 from seqtutor.cli.progress import Progress
 from seqtutor.domain import Domain, SeqtutorError, Table, UsageError
 from seqtutor.files import check_readable
@@ -48,6 +48,7 @@ PARAMETERS = [
     click.Option(["--novel"], is_flag=True, help="none that the model was trained on"),
     click.Option(["--top"], type=click.IntRange(1), metavar="K",
                  help="of the n keep the K best by --by  [n is then 20 K unless given]"),
+    TRUST,
     click.Option(["--by"], metavar="RULE", help="the rule for --top: highest first, or lowest with a minus (-sa)"),
     click.Option(["--rules"], metavar="NAMES", help="columns to show, e.g. 'qed,sa,match(c1ccncc1)'"),
     click.Option(["-o", "--output", "outputs"], multiple=True, type=click.Path(path_type=Path),

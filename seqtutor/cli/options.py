@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -21,6 +22,18 @@ def load(spec: str) -> Domain:
     """The domain of that name or file."""
     from seqtutor.plugins import load_domain
     return load_domain(spec)
+
+
+def _trust(ctx: click.Context, parameter: click.Parameter, given: bool) -> None:
+    if given:
+        os.environ["SEQTUTOR_TRUST"] = "1"  # so that worker processes know, too
+
+
+#: of commands whose rules may be model files
+_TRUST: dict[str, Any] = {"is_flag": True, "expose_value": False, "is_eager": True, "callback": _trust,
+                          "help": "open model files that can run any code (joblib, pickle): only your own"}
+TRUST = click.Option(["--trust"], **_TRUST)
+trust_option = click.option("--trust", **_TRUST)
 
 
 class DomainGroup(click.Group):

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from seqtutor.cli.options import domain_argument, load
+from seqtutor.cli.options import domain_argument, load, trust_option
 from seqtutor.cli.progress import Progress
 from seqtutor.domain import SeqtutorError, Table, UsageError
 
@@ -36,6 +36,7 @@ class ByDomain(click.Command):
 @click.option("-o", "--output", "outputs", multiple=True, type=click.Path(path_type=Path),
               help="file to write, by its suffix; again for more")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout")
+@trust_option
 @click.option("--quiet", is_flag=True, help="no progress, no counts")
 def command(domain: str, file: Path, column: str | None, rules: str | None, everything: bool, workers: int,
             outputs: tuple[Path, ...], as_json: bool, quiet: bool) -> None:

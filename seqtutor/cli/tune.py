@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from seqtutor.cli.options import DomainGroup
+from seqtutor.cli.options import TRUST, DomainGroup
 from seqtutor.cli.progress import Progress
 from seqtutor.domain import Domain, SeqtutorError, UsageError
 from seqtutor.files import check_readable
@@ -39,6 +39,7 @@ PARAMETERS: list[click.Parameter] = [
                  help="your own texts to learn from (see --given): first column the text, a column `score` if known"),
     click.Option(["--executor"], default="serial", show_default=True, metavar="KIND",
                  help="where rules are computed: serial, threads:N, processes:N, dask:N, dask:ADDRESS"),
+    TRUST,
     click.Option(["--no-guard"], is_flag=True, help="do not stop at a collapse or a gamed reward"),
     click.Option(["--threads"], type=click.IntRange(1), help="CPU threads  [default: all]"),
     click.Option(["--quiet"], is_flag=True, help="no progress"),
