@@ -34,7 +34,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -66,12 +68,13 @@ class Oracle:
     def __init__(self, domain: Domain, rule: str, calls: int):
         self._domain, self._rule, self.calls = domain, domain.rule(rule), calls
         self.scores: dict[str, float] = {}
+        self.perfect = 0
         self.seconds = 0.0
 
     @property
     def done(self) -> bool:
-        """Whether every call is spent."""
-        return len(self.scores) >= self.calls
+        """Whether every call is spent, or nothing is to be gained: ten score 1."""
+        return len(self.scores) >= self.calls or self.perfect >= 10
 
     def __call__(self, texts: Sequence[str]) -> list[float]:
         """One score a text; nan for what is not valid and for what there was no call left for."""
@@ -80,6 +83,7 @@ class Oracle:
         new = [text for text in dict.fromkeys(canonical) if text is not None and text not in self.scores]
         new = new[:self.calls - len(self.scores)]
         self.scores.update(zip(new, map(float, self._rule(new)), strict=True))
+        self.perfect = sum(score >= 1 for score in self.scores.values())
         self.seconds += time.perf_counter() - started
         return [math.nan if text is None else self.scores.get(text, math.nan) for text in canonical]
 
@@ -169,10 +173,10 @@ class Tutored:
 
     method: str = "climb"
     batch: int = 8
-    edits: int = 100
-    screen: int = 48
+    edits: int = 64
+    screen: int = 64
     variants: int = 24
-    best: int = 40
+    best: int = 24
     best_size: int = 128
     rank: float = 0.02
     beta: float = 0.02
@@ -234,20 +238,33 @@ def read(path: Path) -> dict[str, Any]:
     return record
 
 
-def run_all(designer: str, tasks: Sequence[str], seeds: Sequence[int], calls: int, out: Path) -> None:
-    """All runs that have no file yet, seed by seed, so that every task has one before any has two."""
+def run_all(designer: str, tasks: Sequence[str], seeds: Sequence[int], calls: int, out: Path, jobs: int = 1) -> None:
+    """All runs that have no file yet, seed by seed, so that every task has one before any has two; ``jobs`` at once,
+    each in a process with one thread."""
     (out / designer).mkdir(parents=True, exist_ok=True)
+    missing = []
     for seed, task in itertools.product(seeds, tasks):
         path = run_file(out, designer, task, seed)
-        if path.exists():
-            if (found := read(path)["settings"]) != settings(designer, calls):
-                raise UsageError(f"{path} was made with other settings ({found}); name another --out")
-            continue
-        record = run(designer, task, seed, calls)
-        with atomic(path) as temporary:
-            temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
-        print(f"{designer} {task} seed {seed}: AUC {record['auc']:.3f}, top-10 {record['top10']:.3f}, "
-              f"{record['scored']} calls, {record['seconds']:.0f} s", file=sys.stderr)
+        if not path.exists():
+            missing.append((designer, task, seed, calls, path))
+        elif (found := read(path)["settings"]) != settings(designer, calls):
+            raise UsageError(f"{path} was made with other settings ({found}); name another --out")
+    if jobs == 1:
+        for each in missing:
+            write(*each)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=set_threads, initargs=(1,)) as pool:
+        for done in [pool.submit(write, *each) for each in missing]:
+            done.result()
+
+
+def write(designer: str, task: str, seed: int, calls: int, path: Path) -> None:
+    """Makes a run and its file."""
+    record = run(designer, task, seed, calls)
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    print(f"{designer} {task} seed {seed}: AUC {record['auc']:.3f}, top-10 {record['top10']:.3f}, "
+          f"{record['scored']} calls, {record['seconds']:.0f} s", file=sys.stderr)
 
 
 # -- tables ---------------------------------------------------------------------------------------------------------
@@ -318,6 +335,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--table", action="store_true", help="run nothing, print the table")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once, each with one thread")
     args = parser.parse_args(arguments)
     set_threads(args.threads)
     keep_freed_memory()
@@ -327,7 +345,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if task not in TASKS:
                 raise nearest(task, TASKS, "PMO task")
         if not args.table:
-            run_all(args.designer, tasks, range(args.seeds), args.calls, args.out)
+            run_all(args.designer, tasks, range(args.seeds), args.calls, args.out, args.jobs)
         print(tables(args.out))
     except SeqtutorError as error:
         print(f"Error: {error}", file=sys.stderr)

@@ -318,6 +318,19 @@ class Domain(ABC):
         ``tokens`` and none of the ``texts`` themselves; the same from the same ``rng``."""
         return []
 
+    def thumbnail(self, text: str) -> bytes | None:
+        """A small picture of the thing that ``text`` stands for as PNG, or None where there is none."""
+        return None
+
+    def likeness(self, texts: Sequence[str], known: Iterable[str]) -> Sequence[tuple[str, float]]:
+        """For each valid text the one among ``known`` that is most like it, and how alike they are, from 0 to 1; empty
+        where nobody can say."""
+        return []
+
+    def lineage(self, text: str) -> Sequence[str]:
+        """The groups that the valid ``text`` belongs to, the widest first, each a text of the domain or ""."""
+        return []
+
     def bucket(self, kind: str, text: str, buckets: Sequence[str], similarity: float) -> str:
         """The bucket of one of ``bucket_kinds`` that the valid, canonical ``text`` falls into: one of the ``buckets``
         there are, or a new one. ``similarity``, above 0 to 1, is for kinds that measure how alike texts are."""

@@ -77,7 +77,7 @@ class Surrogate:
 
 
 #: Scores that the surrogate is fitted to at most, and how often the edits of what it prefers are edited again.
-_FITTED, _GENERATIONS = 800, 1
+_FITTED, _GENERATIONS = 800, 3
 #: Between these, evenly by logarithm, lies κ of a step: candidates are preferred by mean + κ·deviation (the upper
 #: confidence bound of Srinivas et al. 2010), so that some steps use what is known and some look around.
 _KAPPA = (0.1, 2.0)
@@ -108,7 +108,8 @@ class Screen:
         promises = dict(zip(pool, promise(pool), strict=True))
         for _ in range(_GENERATIONS):
             parents = heapq.nlargest(2 * n, promises, key=promises.__getitem__)
-            new = [text for text in self._domain.edits(parents, n, rng) if text not in scored and text not in promises]
+            edits = self._domain.edits(parents, (n + 1) // 2, rng)
+            new = [text for text in edits if text not in scored and text not in promises]
             if new:
                 promises |= dict(zip(new, promise(new), strict=True))
         return heapq.nlargest(n, promises, key=promises.__getitem__)

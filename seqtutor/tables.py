@@ -18,6 +18,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -185,6 +186,11 @@ def _as_json(table: Table, path: Path) -> None:
         to_json(table, file)
 
 
+def _as_xlsx(domain: Domain, table: Table, path: Path) -> None:
+    from seqtutor.xlsx import write_xlsx
+    write_xlsx(domain, table, path)
+
+
 _CORE: Mapping[str, Exporter] = {".csv": _as_csv, ".json": _as_json}
 
 
@@ -204,7 +210,7 @@ def _gzipped(export: Exporter, suffix: str) -> Exporter:
 
 def _exporter(domain: Domain, path: Path) -> Exporter:
     """What writes a file called ``path``: the longest known suffix decides, ``.gz`` after it packs."""
-    known = {**_CORE, **domain.exporters}
+    known: dict[str, Exporter] = {**_CORE, ".xlsx": partial(_as_xlsx, domain), **domain.exporters}
     name = path.name.lower()
     packed = name.endswith(".gz") and not any(name.endswith(suffix) for suffix in known)
     name = name.removesuffix(".gz") if packed else name

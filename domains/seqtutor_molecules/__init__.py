@@ -6,7 +6,7 @@ What needs RDKit is imported when it is used, so that `seqtutor generate molecul
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from random import Random
@@ -140,6 +140,19 @@ class Molecules(Domain):
     def edits(self, texts: Sequence[str], n: int, rng: Random) -> list[str]:
         from seqtutor_molecules.edits import edits
         return edits(texts, n, rng)
+
+    def thumbnail(self, text: str) -> bytes | None:
+        from seqtutor_molecules.pictures import thumbnail
+        return thumbnail(text)
+
+    def likeness(self, texts: Sequence[str], known: Iterable[str]) -> Sequence[tuple[str, float]]:
+        from seqtutor_molecules.diversity import likeness
+        return likeness(texts, known)
+
+    def lineage(self, text: str) -> Sequence[str]:
+        """The topology of its Murcko scaffold, then the scaffold."""
+        from seqtutor_molecules.diversity import bucket
+        return [bucket(kind, text, (), 1.0) for kind in ("topological", "scaffold")]
 
     def bucket(self, kind: str, text: str, buckets: Sequence[str], similarity: float) -> str:
         from seqtutor_molecules.diversity import bucket

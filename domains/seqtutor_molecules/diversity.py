@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from rdkit.Chem import MolFromSmiles, MolToSmiles, rdFingerprintGenerator
@@ -10,6 +10,7 @@ from rdkit.Chem.Scaffolds import MurckoScaffold
 from rdkit.DataStructs import BulkTanimotoSimilarity, ExplicitBitVect
 
 from seqtutor_molecules.descriptors import molecule
+from seqtutor_molecules.standard import parse
 
 _MORGAN = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=1024)
 
@@ -39,6 +40,19 @@ def bucket(kind: str, smiles: str, buckets: Sequence[str], similarity: float) ->
     alike = BulkTanimotoSimilarity(_MORGAN.GetFingerprint(found.mol), [_print(leader) for leader in buckets])
     best = max(range(len(alike)), key=alike.__getitem__, default=None)
     return smiles if best is None or alike[best] < similarity else buckets[best]
+
+
+def likeness(smiles: Sequence[str], known: Iterable[str]) -> list[tuple[str, float]]:
+    """The known SMILES with the largest Tanimoto similarity to each of the ``smiles``, and that similarity (Morgan
+    fingerprints of radius 2, 1024 bits). Most of the time goes into the fingerprints of the known ones."""
+    best = [("", 0.0)] * len(smiles)
+    prints = [_print(text) for text in smiles]
+    for text in known:
+        if (mol := parse(text)) is not None:
+            for i, alike in enumerate(BulkTanimotoSimilarity(_MORGAN.GetFingerprint(mol), prints)):
+                if alike > best[i][1]:
+                    best[i] = text, alike
+    return best
 
 
 def topology(scaffold: str) -> str:

@@ -21,10 +21,13 @@ _ATOMS = re.compile(r"([A-Z][a-z]?)(\d*)")
 
 def features(texts: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Bits, uint8 [n, 4096]: Morgan (radius 2) and atom pairs; numbers, float32 [n, 15]: atoms of each element,
-    logP, TPSA, rings, aromatic rings, rotatable bonds. Every text is a molecule."""
-    found = [m for text in texts if (m := molecule(text)) is not None]
-    bits = [np.concatenate([maker.GetFingerprintAsNumPy(m.mol) for maker in _PARTS]) for m in found]
-    return np.array(bits, np.uint8), np.array([_numbers(m) for m in found], np.float32)
+    logP, TPSA, rings, aromatic rings, rotatable bonds; zeros for what is no molecule."""
+    bits, numbers = np.zeros((len(texts), 4096), np.uint8), np.zeros((len(texts), 15), np.float32)
+    for i, text in enumerate(texts):
+        if (m := molecule(text)) is not None:
+            bits[i] = np.concatenate([maker.GetFingerprintAsNumPy(m.mol) for maker in _PARTS])
+            numbers[i] = _numbers(m)
+    return bits, numbers
 
 
 def _numbers(m: Molecule) -> list[float]:

@@ -15,6 +15,8 @@ from rdkit import Chem
 from rdkit.Chem import rdCoordGen, rdDepictor
 from rdkit.Chem.Draw import rdMolDraw2D
 
+from seqtutor_molecules.standard import parse
+
 #: One colour an element (by atomic number), dark enough for white paper, and its light twin for a dark screen.
 INK = {
     0: ("#1c1c1e", "#e6e6ea"), 7: ("#1f4fd8", "#8fb0ff"), 8: ("#d0241b", "#ff8a80"), 9: ("#0b7f6f", "#5fd6c4"),
@@ -148,6 +150,20 @@ def svg_grid(entries: Sequence[Entry], footer: str = "") -> str:
     if footer:
         parts.append(f'<text x="{width // 2}" y="{height - MARGIN}" fill="{GREY}">{escape(footer)}</text>\n')
     return "".join([*parts, "</g>\n</svg>\n"])
+
+
+def thumbnail(smiles: str, width: int = 150, height: int = 100, scale: int = 2) -> bytes | None:
+    """One structure as a PNG on white, ``scale`` dots a pixel; None for what is no molecule."""
+    if (mol := parse(smiles)) is None:
+        return None
+    drawer = rdMolDraw2D.MolDraw2DCairo(width * scale, height * scale)
+    _draw(drawer, mol, scale)
+    structure = Image.open(io.BytesIO(drawer.GetDrawingText()))
+    picture = Image.new("RGB", structure.size, "white")
+    picture.paste(structure, (0, 0), structure if structure.mode == "RGBA" else None)
+    data = io.BytesIO()
+    picture.quantize(32, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(data, "PNG")
+    return data.getvalue()
 
 
 def png_grid(entries: Sequence[Entry], footer: str = "", scale: int = 2) -> bytes:

@@ -17,6 +17,7 @@ from seqtutor.domain import SeqtutorError
 COMMANDS = {
     "generate": "Generate valid, unique molecules and write them to files.",
     "score": "Score your own molecules by the rules of the domain.",
+    "report": "Report on a run: hits, nearest known ones, properties, scaffolds.",
     "compare": "Compare two models: rules, validity, diversity, KL.",
     "tune": "Tune a prior towards an objective, close to what it learnt from data.",
     "pretrain": "Train a prior on a corpus.",
