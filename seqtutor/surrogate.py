@@ -32,7 +32,7 @@ _NOISE = 0.02
 
 class Surrogate:
     """Both kernels have a fixed scale and scores are standardised, so nothing is fitted but the posterior itself
-    (Rasmussen & Williams 2006, algorithm 2.1); a fit of 1,000 texts takes about .2 s on one core."""
+    (Rasmussen & Williams 2006, algorithm 2.1); a fit takes time with the cube of the texts."""
 
     def __init__(self, features: Features):
         self._features = features
@@ -77,7 +77,7 @@ class Surrogate:
 
 
 #: Scores that the surrogate is fitted to at most, and how often the edits of what it prefers are edited again.
-_FITTED, _GENERATIONS = 800, 3
+_FITTED, _GENERATIONS = 800, 2
 #: Between these, evenly by logarithm, lies κ of a step: candidates are preferred by mean + κ·deviation (the upper
 #: confidence bound of Srinivas et al. 2010), so that some steps use what is known and some look around.
 _KAPPA = (0.1, 2.0)
@@ -108,7 +108,7 @@ class Screen:
         promises = dict(zip(pool, promise(pool), strict=True))
         for _ in range(_GENERATIONS):
             parents = heapq.nlargest(2 * n, promises, key=promises.__getitem__)
-            edits = self._domain.edits(parents, (n + 1) // 2, rng)
+            edits = self._domain.edits(parents, n, rng)
             new = [text for text in edits if text not in scored and text not in promises]
             if new:
                 promises |= dict(zip(new, promise(new), strict=True))

@@ -203,6 +203,12 @@ def test_stages_that_cannot_be(peptides: Domain, given: dict[str, Any], said: st
         Objective.from_dict(given, peptides)
 
 
+def test_the_example_is_an_objective(molecules: Domain) -> None:
+    objective = Objective.parse(str(ROOT / "examples" / "campaign.toml"), molecules)
+    assert len(objective.stages) == 2
+    assert objective.diversity is not None
+
+
 def test_a_condition_on_what_is_not_there(peptides: Domain, tiny_model: SequenceModel, tmp_path: Path) -> None:
     objective = {"stages": [{"terms": ["gravy:maximise"], "until": "qed > 1"}, {"terms": ["charge"]}]}
     setup = Setup(PEPTIDES, "prior", "", objective, TuneConfig(steps=2, batch=4, seed=1))
