@@ -241,7 +241,8 @@ def test_gz_packs_any_of_them_and_repeats_byte_for_byte(table: Table, tmp_path: 
     ("a.cvs", "unknown file suffix '.cvs'; did you mean '.csv'? (known: .csv, .full, .json, .rev, .xlsx)"),
     ("a.jsn.gz", "unknown file suffix '.jsn'; did you mean '.json'?"),
     ("a.xls", "unknown file suffix '.xls'; did you mean '.xlsx'?"),
-    ("a", "its name needs a suffix that says what to write (known: .csv, .full, .json, .rev, .xlsx; each also with .gz)"),
+    ("a", "its name needs a suffix that says what to write (known: .csv, .full, .json, .rev, .xlsx; each also with "
+          ".gz)"),
     ("a.gz", "its name needs a suffix"),
     ("none/a.csv", "does not exist; create it first"),
     ("folder.csv", "it is a folder; name a file in it"),
