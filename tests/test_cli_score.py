@@ -249,7 +249,7 @@ def test_files_that_cannot_be_read(score: Score, name: str, data: bytes | None, 
     (["--rules", "qed", "--all"], "give either --rules or --all, not both"),
     (["--column", "x"], "a.smi has no header, so no column 'x'; --column is for .csv files"),
     (["--workers", "0"], "Invalid value for '--workers': 0 is not in the range x>=1."),
-    (["-o", "b.xyz"], "cannot write b.xyz: unknown file suffix '.xyz' (known: "),
+    (["-o", "b.xyz"], "cannot write b.xyz: unknown file suffix '.xyz'; did you mean '.xlsx'? (known: "),
     (["-o", "no/b.csv"], "cannot write no/b.csv: the folder no does not exist; create it first"),
 ])
 def test_wrong_use(score: Score, options: list[str], words: str) -> None:
