@@ -1,8 +1,9 @@
 """Practical Molecular Optimization (Gao et al. 2022): how much reward a designer finds in 10,000 calls of an oracle.
 
     pip install 'seqtutor[corpora]'
-    python benchmarks/pmo.py --designer graph-ga --seeds 3 --out runs/pmo    # 20 tasks, one file a task and seed
-    python benchmarks/pmo.py --out runs/pmo --table                          # only print what is there
+    python benchmarks/pmo.py --seeds 3 --jobs 2 --out runs/pmo     # 20 tasks, one file a task and seed
+    python benchmarks/pmo.py --out runs/pmo --table                # only print what is there
+    python benchmarks/pmo.py --designer ablation --tasks perindopril_mpo,valsartan_smarts --calls 3000 --out runs/parts
 
 The figure is the area under the curve of the mean of the ten best molecules so far, over 10,000 calls, from 0 to 1. A
 molecule that was scored before (by canonical SMILES) and text that is no molecule are not calls. Nothing is scored
@@ -44,6 +45,7 @@ from typing import Any
 import numpy as np
 import rdkit
 from rdkit.DataStructs import BulkTanimotoSimilarity
+from tuning import Reinvent
 
 from seqtutor.domain import Domain, SeqtutorError, UsageError, nearest
 from seqtutor.files import atomic
@@ -184,14 +186,26 @@ class Tutored:
 
     def __call__(self, oracle: Oracle, seed: int) -> None:
         steps = math.ceil(1.5 * oracle.calls / (self.batch + (self.screen or self.edits)))  # some are repeats
-        config = TuneConfig(**asdict(self), steps=steps, recent_size=2 * oracle.calls, warmup=5, max_length=100,
-                            seed=seed)
-        tutor = Tutor(DOMAIN, load_model("molecules", "molecules"), Judge(oracle), config)
+        chosen = asdict(self)
+        tutor_class, chosen["method"] = (Reinvent, "path") if self.method == "reinvent" else (Tutor, self.method)
+        config = TuneConfig(**chosen, steps=steps, recent_size=2 * oracle.calls, warmup=5, max_length=100, seed=seed,
+                            precision="auto")
+        tutor = tutor_class(DOMAIN, load_model("molecules", "molecules"), Judge(oracle), config)
         while not oracle.done and tutor.done < steps:
             tutor.step()
 
 
-DESIGNERS: Mapping[str, Any] = {"graph-ga": GraphGA(), "tutor": Tutored()}
+#: The tutor without one of its parts, or with another loss. What is scored a step stays as much.
+ABLATION: Mapping[str, Tutored] = {
+    "no learning": Tutored(learning_rate=1e-12),  # samples are the prior's
+    "no screen": Tutored(screen=0),
+    "no edits": Tutored(batch=72, edits=0, screen=0),
+    "no variants": Tutored(variants=0),
+    "no memory": Tutored(best=0, variants=0),
+    "path": Tutored(method="path", learning_rate=5e-4),
+    "reinvent": Tutored(method="reinvent", learning_rate=5e-4),
+}
+DESIGNERS: Mapping[str, Any] = {"graph-ga": GraphGA(), "tutor": Tutored(), **ABLATION}
 
 
 # -- runs, one file each --------------------------------------------------------------------------------------------
@@ -238,13 +252,14 @@ def read(path: Path) -> dict[str, Any]:
     return record
 
 
-def run_all(designer: str, tasks: Sequence[str], seeds: Sequence[int], calls: int, out: Path, jobs: int = 1) -> None:
+def run_all(designers: Sequence[str], tasks: Sequence[str], seeds: Sequence[int], calls: int, out: Path,
+            jobs: int = 1) -> None:
     """All runs that have no file yet, seed by seed, so that every task has one before any has two; ``jobs`` at once,
     each in a process with one thread."""
-    (out / designer).mkdir(parents=True, exist_ok=True)
     missing = []
-    for seed, task in itertools.product(seeds, tasks):
+    for seed, task, designer in itertools.product(seeds, tasks, designers):
         path = run_file(out, designer, task, seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             missing.append((designer, task, seed, calls, path))
         elif (found := read(path)["settings"]) != settings(designer, calls):
@@ -328,7 +343,8 @@ def tables(out: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--designer", choices=sorted(DESIGNERS), default="graph-ga")
+    parser.add_argument("--designer", choices=[*DESIGNERS, "ablation"], default="tutor",
+                        help="ablation: the tutor, and without each of its parts")
     parser.add_argument("--tasks", default=",".join(TASKS), help="names separated by commas (default: all 20)")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")
     parser.add_argument("--calls", type=int, default=10_000)
@@ -345,7 +361,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if task not in TASKS:
                 raise nearest(task, TASKS, "PMO task")
         if not args.table:
-            run_all(args.designer, tasks, range(args.seeds), args.calls, args.out, args.jobs)
+            designers = ["tutor", *ABLATION] if args.designer == "ablation" else [args.designer]
+            run_all(designers, tasks, range(args.seeds), args.calls, args.out, args.jobs)
         print(tables(args.out))
     except SeqtutorError as error:
         print(f"Error: {error}", file=sys.stderr)

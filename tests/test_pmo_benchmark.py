@@ -119,8 +119,8 @@ def test_diversity_is_that_of_all_pairs(pmo: ModuleType) -> None:
 
 
 def test_runs_go_on_where_they_were(pmo: ModuleType, reader: list[tuple[str, int]], tmp_path: Path) -> None:
-    pmo.run_all("reader", ["qed", "median1"], range(1), 20, tmp_path)
-    pmo.run_all("reader", ["qed", "median1", "median2"], range(2), 20, tmp_path)
+    pmo.run_all(["reader"], ["qed", "median1"], range(1), 20, tmp_path)
+    pmo.run_all(["reader"], ["qed", "median1", "median2"], range(2), 20, tmp_path)
     assert reader == [("qed", 0), ("median1", 0), ("median2", 0), ("qed", 1), ("median1", 1), ("median2", 1)]
     record = json.loads((tmp_path / "reader" / "qed-1.json").read_text())
     assert record["scored"] == 20
@@ -139,13 +139,13 @@ def test_an_interrupted_run_leaves_no_file(pmo: ModuleType, reader: list[tuple[s
 
     monkeypatch.setattr(pmo, "run", stopped)
     with pytest.raises(KeyboardInterrupt):
-        pmo.run_all("reader", ["qed"], range(1), 20, tmp_path)
+        pmo.run_all(["reader"], ["qed"], range(1), 20, tmp_path)
     assert list((tmp_path / "reader").iterdir()) == []
 
 
 def test_the_table(pmo: ModuleType, reader: list[tuple[str, int]], tmp_path: Path) -> None:
-    pmo.run_all("reader", ["qed", "median1"], range(2), 20, tmp_path)
-    pmo.run_all("graph-ga", ["qed"], range(1), 20, tmp_path)
+    pmo.run_all(["reader"], ["qed", "median1"], range(2), 20, tmp_path)
+    pmo.run_all(["graph-ga"], ["qed"], range(1), 20, tmp_path)
     text = pmo.tables(tmp_path)
     two = [pmo.read(tmp_path / "reader" / f"qed-{seed}.json")["auc"] for seed in (0, 1)]
     rows = {line.split(" | ")[0].strip("| *"): line for line in text.splitlines() if line.startswith("|")}
@@ -183,10 +183,10 @@ def test_wrong_use_is_said_in_one_line(pmo: ModuleType, reader: list[tuple[str, 
     assert "unknown PMO task 'qeed'; did you mean 'qed'?" in capsys.readouterr().err
     with pytest.raises(UsageError, match="there are no runs in"):
         pmo.tables(tmp_path)
-    pmo.run_all("reader", ["qed"], range(1), 20, tmp_path)
+    pmo.run_all(["reader"], ["qed"], range(1), 20, tmp_path)
     with pytest.raises(UsageError, match="was made with other settings"):
-        pmo.run_all("reader", ["qed"], range(1), 30, tmp_path)
-    pmo.run_all("reader", ["median1"], range(1), 10, tmp_path)
+        pmo.run_all(["reader"], ["qed"], range(1), 30, tmp_path)
+    pmo.run_all(["reader"], ["median1"], range(1), 10, tmp_path)
     with pytest.raises(UsageError, match=r"holds runs of \[10, 20\] calls"):
         pmo.tables(tmp_path)
     (tmp_path / "reader" / "qed-0.json").write_text("{}")
@@ -194,4 +194,4 @@ def test_wrong_use_is_said_in_one_line(pmo: ModuleType, reader: list[tuple[str, 
         pmo.tables(tmp_path)
     monkeypatch.setitem(pmo.DESIGNERS, "reader", Reader(0))
     with pytest.raises(SeqtutorError, match="ended without one valid molecule"):
-        pmo.run_all("reader", ["median2"], range(1), 10, tmp_path)
+        pmo.run_all(["reader"], ["median2"], range(1), 10, tmp_path)
