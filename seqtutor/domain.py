@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:  # a domain without a grammar needs no numpy, and --help none at all
     import numpy as np
@@ -178,6 +178,27 @@ class Request:
     messages: Sequence[str] = ()
 
 
+class Writer(Protocol):
+    """A model, as a :class:`Domain` that puts its samples together from parts may use it."""
+
+    def knows(self, text: str) -> bool:
+        """Whether the model could write ``text`` at all."""
+        ...
+
+    def complete(self, beginnings: Sequence[str], barred: Sequence[str] = ()) -> list[str]:
+        """For each of the ``beginnings`` a text that goes on from it as the model would, by at least a token, the first
+        none of ``barred``. Raises :class:`UnknownToken`."""
+        ...
+
+    def log_prob(self, texts: Sequence[str], ended: bool = True) -> NDArray[np.float64]:
+        """log p of each of the ``texts``, in nats, as whole texts, or as beginnings where not ``ended``."""
+        ...
+
+
+#: (a model, how many, a source of chance) → so many pairs of a beginning that was given and the whole text
+Proposer = Callable[[Writer, int, Random], Sequence[tuple[str, str]]]
+
+
 @dataclass
 class Table:
     """Texts with their columns, row by row in the same order; what exporters and the command line pass around."""
@@ -285,6 +306,12 @@ class Domain(ABC):
     def grammar(self, vocabulary: Sequence[str], **options: Any) -> Grammar | None:
         """The automaton that every sample must follow under ``options``, or None for no constraint. ``vocabulary``
         is the model's token list, specials included: column i of the automaton is token i."""
+        return None
+
+    def proposer(self, **options: Any) -> Proposer | None:
+        """How to sample under ``options`` where neither a grammar nor a common prefix can say it (a scaffold to grow
+        from, a lead to stay near), or None to let the model write. Not all that is proposed need be valid, nor need
+        :meth:`accepts` accept it. Raises :class:`UsageError`."""
         return None
 
     def request(self, outputs: Sequence[Path], seed: int, **options: Any) -> Request:

@@ -5,25 +5,34 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
-from seqtutor.domain import Domain, SeqtutorError, UsageError
+from seqtutor.domain import Domain, Proposer, SeqtutorError, UsageError
 from seqtutor.model import SequenceModel
 from seqtutor.sampling import Sampler, SamplingConfig
+from seqtutor.writing import ModelWriter
 
 _CHUNK = 256  # samples that are checked together
 
 
 @dataclass
 class Generation:
-    """``texts``: canonical, in the order in which they were begun. ``counts``: what became of every sample."""
+    """``texts``: canonical, in the order in which they were begun. ``counts``: what became of every sample.
+    ``accepted``: different valid ones that met the options, those beyond what was asked for among them."""
 
     texts: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(
         ("sampled", "invalid", "repeated", "known", "refused"), 0))
+    accepted: int = 0
     #: why there are fewer texts than asked for; empty if there are not
     reason: str = ""
     interrupted: bool = False
+
+    @property
+    def hit_rate(self) -> float:
+        """Of the samples that repeat no earlier one, the share that is valid and meets the options, 0 to 1."""
+        return self.accepted / max(1, self.accepted + self.counts["refused"] + self.counts["invalid"])
 
 
 def generate(domain: Domain, model: SequenceModel, n: int, *, sampling: SamplingConfig = SamplingConfig(),
@@ -41,15 +50,22 @@ def generate(domain: Domain, model: SequenceModel, n: int, *, sampling: Sampling
     most = 10_000 + 200 * n if most is None else most
     vocabulary = model.vocabulary
     domain.accepts([], **options)  # refuses bad options before the work begins
+    propose = domain.proposer(**options)
+    if propose is not None and prefix:
+        raise UsageError(f"what all texts begin with is said already; leave out the prefix {prefix!r}")
     sampler = Sampler(model, sampling, seed=seed, prefix=vocabulary.encode(domain.split(prefix), domain.join).tolist(),
                       grammar=domain.grammar(vocabulary.all, **options))
     result = Generation()
     seen: set[str] = set()
     try:
-        for chunk in _chunks(sampler, domain, most):
+        samples = _written(sampler, domain) if propose is None else _proposed(sampler, domain, propose, seed)
+        size = min(_CHUNK, sampler.config.batch)
+        for start in range(0, most, size):
+            chunk = list(itertools.islice(samples, min(size, most - start)))
             fresh = _judge(domain, chunk, seen, known, result.counts)
             accepted = [t for t, yes in zip(fresh, domain.accepts(fresh, **options), strict=True) if yes]
             result.counts["refused"] += len(fresh) - len(accepted)
+            result.accepted += len(accepted)
             result.texts += accepted[:n - len(result.texts)]
             if progress:
                 progress(len(result.texts), f"{result.counts['sampled']:,} sampled")
@@ -63,11 +79,14 @@ def generate(domain: Domain, model: SequenceModel, n: int, *, sampling: Sampling
     return result
 
 
-def _chunks(sampler: Sampler, domain: Domain, most: int) -> Iterator[list[str]]:
-    stream = (domain.join(sampler.model.vocabulary.decode(ids)) for ids in sampler.stream())
-    size = min(_CHUNK, sampler.config.batch)
-    for start in range(0, most, size):
-        yield list(itertools.islice(stream, min(size, most - start)))
+def _written(sampler: Sampler, domain: Domain) -> Iterator[str]:
+    return (domain.join(sampler.model.vocabulary.decode(ids)) for ids in sampler.stream())
+
+
+def _proposed(sampler: Sampler, domain: Domain, propose: Proposer, seed: int) -> Iterator[str]:
+    writer, rng = ModelWriter(domain, sampler), Random(seed)
+    while True:
+        yield from (text for _, text in propose(writer, sampler.config.batch, rng))
 
 
 def _judge(domain: Domain, samples: list[str], seen: set[str], known: Container[str],

@@ -36,11 +36,12 @@ Columns = list[list[tuple[Any, str]]]
 
 @dataclass
 class Rewards:
-    """What n sequences earn. ``end``: float64 [n], the objective's ``invalid`` for invalid texts and broken
-    constraints, nan for what could not be scored. ``steps``: float64 [tokens] each, weighted and summed over the step
-    rules; None if there are none. ``values``: the plain value of every rule, float64 [n] (a step rule's summed over
-    the tokens), nan for invalid texts. ``fresh``: bool [n], newly evaluated, an oracle call; False for invalid texts
-    and for what had been seen, in this batch or before."""
+    """What n sequences earn. ``canonical``: None for what is invalid or refused by the user's options. ``end``: float64
+    [n], the objective's ``invalid`` for such texts and broken constraints, nan for what could not be scored.
+    ``steps``: float64 [tokens] each, weighted and summed over the step rules; None if there are none. ``values``: the
+    plain value of every rule, float64 [n] (a step rule's summed over the tokens), nan for invalid texts. ``fresh``:
+    bool [n], newly evaluated, an oracle call; False for invalid texts and for what had been seen, in this batch or
+    before."""
 
     texts: list[str]
     canonical: list[str | None]
@@ -62,11 +63,14 @@ class Rewarder:
     ``executor``: ``serial``, ``threads:N``, ``processes:N``, ``dask:N`` or ``dask:ADDRESS``; their workers load the
     domain by ``spec`` (its name or path). Step rules are cheap and always computed here.
     ``timeout``: seconds for one item (for a batch of items where rules are fast). ``extra``: rules to evaluate but not
-    to reward. ``state()`` is JSON; a Rewarder that loaded it goes on bit for bit.
+    to reward. ``options``: the user's, for :meth:`Domain.accepts`; what that refuses counts as invalid. ``state()`` is
+    JSON; a Rewarder that loaded it goes on bit for bit.
     """
 
     def __init__(self, domain: Domain, objective: Objective, *, executor: str = "serial", spec: str | None = None,
-                 timeout: float = 60.0, extra: Sequence[str] = ()):
+                 timeout: float = 60.0, extra: Sequence[str] = (),
+                 options: Mapping[str, Any] | None = None):
+        self.options = dict(options or {})
         self.domain, self.objective, self.timeout = domain, objective.checked(domain), timeout
         rules = self.objective.rules(domain) | {name: domain.rule(name) for name in extra}
         if not timeout > 0:
@@ -94,7 +98,7 @@ class Rewarder:
 
     def __call__(self, tokens: Tokens) -> Rewards:
         texts = [self.domain.join(row) for row in tokens]
-        canonical = [self._canonical(text) for text in texts]
+        canonical = self._accepted([self._canonical(text) for text in texts])
         valid = np.array([form is not None for form in canonical], bool)
         rows, fresh = self._scored(canonical)
         table = np.where(valid[:, None], self._table[rows], np.nan)
@@ -117,6 +121,14 @@ class Rewarder:
         except Exception as error:  # it should not, but one text shall not end a run
             self._warn("canonical", f"canonical({text!r}) raised {type(error).__name__}: {error}; taken as invalid")
             return None
+
+    def _accepted(self, canonical: list[str | None]) -> list[str | None]:
+        """The same, None for what the options refuse."""
+        if not self.options:
+            return canonical
+        forms = list(dict.fromkeys(form for form in canonical if form is not None))
+        accepted = {form for form, yes in zip(forms, self.domain.accepts(forms, **self.options), strict=True) if yes}
+        return [form if form in accepted else None for form in canonical]
 
     # -- end rules, once for each canonical form --------------------------------------------------------------------
 

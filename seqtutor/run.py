@@ -114,12 +114,14 @@ def tune(folder: Path, setup: Setup, domain: Domain, prior: SequenceModel, *, re
     rules = objective.rules(domain)
     watched = {name: sign for name, sign in domain.guards.items() if name not in rules} if guard else {}
     keep_freed_memory()
-    plain = Rewarder(domain, objective, executor=setup.executor, spec=setup.domain, extra=list(watched))
+    plain = Rewarder(domain, objective, executor=setup.executor, spec=setup.domain, extra=list(watched),
+                     options=request.options)
     rewarder = plain if objective.diversity is None else DiverseRewarder(plain, objective.diversity)
     hits = Hits.parse(setup.stop_when) if setup.stop_when else None
     pareto, stage, begun = Pareto.of(objective, domain), 0, 0
     try:
-        tutor = Tutor(domain, prior, rewarder, config, grammar=grammar, targets=objective.targets)
+        tutor = Tutor(domain, prior, rewarder, config, grammar=grammar, targets=objective.targets,
+                      options=request.options)
         watch = Guard(watched)
         rows: list[dict[str, Any]] = []
         # 2. Where it stopped, if it had begun

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,9 +83,27 @@ class Sampler:
         stream = self.stream(n)
         return [next(stream) for _ in range(n)]
 
+    def complete(self, prompts: Sequence[Sequence[int]], barred: Sequence[int] = ()) -> list[list[int]]:
+        """A sequence for each of the ``prompts``, ids that it goes on from (after the prefix, if there is one) by a
+        token or more, the first none of ``barred``. Raises :class:`UsageError` for a prompt that breaks the grammar or
+        after which none may come."""
+        barred = [EOS, *barred]
+        room = self.config.max_length - len(self.prefix) + 1
+        for prompt in prompts:
+            if len(prompt) >= room:
+                raise UsageError(f"a prompt of {len(prompt)} tokens leaves no room below the limit of "
+                                 f"{self.config.max_length}")
+            if self.grammar is not None:
+                state = self._walk([*self.prefix[1:].tolist(), *prompt])
+                if not (np.delete(self.grammar.next_state[state], barred) >= 0).any():
+                    raise UsageError("a prompt is whole by the grammar, and nothing may follow it")
+        return list(self.stream(len(prompts), prompts, barred))
+
     @torch.no_grad()
-    def stream(self, limit: int | None = None) -> Iterator[list[int]]:
-        """Id lists in the order in which they were *begun*, ``limit`` of them or without end.
+    def stream(self, limit: int | None = None, prompts: Sequence[Sequence[int]] | None = None,
+               barred: Sequence[int] = ()) -> Iterator[list[int]]:
+        """Id lists in the order in which they were *begun*, ``limit`` of them or without end; the i-th goes on from
+        ``prompts[i]``, if there are prompts, by none of ``barred``.
 
         The order matters: taken as they end, short sequences would come too often.
         """
@@ -93,6 +112,10 @@ class Sampler:
         if rows == 0:
             return
         longest = config.max_length
+        said = None if prompts is None else _prompted(prompts, longest).to(device)
+        lengths = torch.tensor([len(prompt) for prompt in prompts or ()], dtype=torch.int64, device=device)
+        never = torch.zeros(len(self.model.vocabulary), dtype=torch.bool, device=device)
+        never[list(barred)] = True
         uniform = torch.rand(rows, longest, generator=self._generator).to(device)  # the draws of each row, all at once
         tokens = torch.full((rows, longest), PAD, device=device)
         everything = torch.arange(rows, device=device)
@@ -111,7 +134,12 @@ class Sampler:
             logits = self._step(current, state)
             if self._next_state is not None:
                 logits = logits.masked_fill(self._next_state[automaton] < 0, float("-inf"))
+            if said is not None:
+                asked = index.clamp_min(0).to(device)
+                logits[(position == lengths[asked])[:, None] & never] = float("-inf")
             current = choose(logits, uniform[everything, position], config)
+            if said is not None:
+                current = torch.where(position < lengths[asked], said[asked, position], current)
             tokens[everything, position] = current
             position += 1
             if self._next_state is not None:
@@ -161,6 +189,14 @@ class Sampler:
             if state < 0:
                 raise UsageError(f"the prefix breaks the grammar at {self.model.vocabulary.all[token]!r}")
         return state
+
+
+def _prompted(prompts: Sequence[Sequence[int]], longest: int) -> Tensor:
+    """int64 [prompts, longest], padded."""
+    said = torch.full((len(prompts), longest), PAD)
+    for row, prompt in zip(said, prompts, strict=True):
+        row[:len(prompt)] = torch.tensor(prompt, dtype=torch.int64)
+    return said
 
 
 def _put(state: State, rows: Tensor, one: State) -> None:

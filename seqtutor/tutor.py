@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from random import Random
@@ -36,6 +36,7 @@ from seqtutor.settings import BOOTSTRAPPED, TuneConfig
 from seqtutor.steps import make_step
 from seqtutor.surrogate import Screen
 from seqtutor.vocabulary import BOS, EOS
+from seqtutor.writing import ModelWriter
 
 _CHUNK = 64  # sequences that run through a network together
 
@@ -58,15 +59,18 @@ class Tutor:
     """The state of a run between two steps; :meth:`step` makes one. Everything random depends on the seed and the
     step's number alone, so what :meth:`state` holds is all that a resumed run needs.
 
-    ``grammar`` limits what is written; ``targets`` are expectations to meet (rule → rate), from the objective.
+    ``grammar`` limits what is written, ``options``, the user's, what the domain proposes and accepts; ``targets`` are
+    expectations to meet (rule → rate), from the objective.
     """
 
     def __init__(self, domain: Domain, prior: SequenceModel, rewarder: Rewarder | DiverseRewarder,
                  config: TuneConfig = TuneConfig(), *,
-                 grammar: Grammar | None = None, targets: dict[str, float] | None = None):
+                 grammar: Grammar | None = None, targets: dict[str, float] | None = None,
+                 options: Mapping[str, Any] | None = None):
         config = config.settled()
         self.domain, self.prior, self.rewarder, self.config = domain, prior.eval(), rewarder, config
-        self.grammar = grammar
+        self.grammar, self.options = grammar, dict(options or {})
+        self.propose = domain.proposer(**self.options)
         self.permitted = Permitted(len(prior.vocabulary), grammar)
         self.policy = copy.deepcopy(prior)
         self.critic = Critic(prior.config.width, config.max_length, config.critic_memory, config.critic_ridge)
@@ -108,7 +112,7 @@ class Tutor:
         told = np.array([score for _, score in sequences], np.float64)
         steps = 0.0 if scores.steps is None else np.array([row.sum() for row in scores.steps])
         scores.end = np.where(np.isnan(told), scores.end, told - steps)  # the whole score is the user's
-        _, experiences = self._judged_by_prior(rows, 0, tokens, scores)
+        _, experiences = self._judged_by_prior(rows, [], tokens, scores)
         self.memory.given = [e for e in experiences if e is not None]
 
     def step(self) -> dict[str, float]:
@@ -120,14 +124,14 @@ class Tutor:
         if not config.batch and not self.memory.given:
             raise UsageError("a batch of 0 learns from given sequences alone, and nothing was given")
         # 1. Fresh samples, then neighbours and other spellings of the best, all as token ids
-        rows = self._fresh(number)
+        rows, begun = self._samples(config.batch, config.seed * 1_000_003 + number)
         fresh = len(rows)
         rows += self._neighbours(number)
         # 2. Their rewards; a nan is no reward, so what could not be scored teaches nothing
         tokens = [self.prior.vocabulary.decode(ids) for ids in rows]
         scores = self.rewarder(tokens)
         # 3. What the prior says of them, once for all; batches of like length
-        chunks, experiences = self._judged_by_prior(rows, fresh, tokens, scores)
+        chunks, experiences = self._judged_by_prior(rows, begun, tokens, scores)
         self.memory.add(e for e in experiences if e is not None)
         # 4. Updates: the new experience with some of the old; then, if asked for, only the old
         rng = np.random.default_rng([config.seed, number])
@@ -180,18 +184,20 @@ class Tutor:
 
     # -- experience ---------------------------------------------------------------------------------------------------
 
-    def _fresh(self, number: int) -> list[NDArray[np.int64]]:
-        return self._samples(self.config.batch, self.config.seed * 1_000_003 + number)
-
-    def _samples(self, n: int, seed: int) -> list[NDArray[np.int64]]:
-        """``n`` sequences that the policy writes now."""
+    def _samples(self, n: int, seed: int) -> tuple[list[NDArray[np.int64]], list[int]]:
+        """``n`` sequences that the policy writes now, as ids, and how many leading ones of each it was given."""
         config = self.config
         if not n:
-            return []
+            return [], []
         sampling = SamplingConfig(temperature=config.temperature, epsilon=config.epsilon, batch=n,
                                   max_length=config.max_length, precision=self._precision)
         sampler = Sampler(self.policy, sampling, seed=seed, grammar=self.grammar)
-        return [np.array(ids) for ids in sampler.sample_ids(n)]
+        if self.propose is None:
+            return [np.array(ids) for ids in sampler.sample_ids(n)], [0] * n
+        pairs = self.propose(ModelWriter(self.domain, sampler), n, Random(seed))
+        split, encode = self.domain.split, self.prior.vocabulary.encode
+        return ([np.append(encode(split(text)), EOS)[:config.max_length] for _, text in pairs],
+                [len(split(beginning)) for beginning, _ in pairs])
 
     def _neighbours(self, number: int) -> list[NDArray[np.int64]]:
         """Edits and variants of the best remembered sequences, as ids with eos; those outside the vocabulary or the
@@ -200,9 +206,10 @@ class Tutor:
         if not best or not config.edits + config.variants:
             return []
         rng = Random(f"{config.seed} {number}")
-        texts = list(self.domain.edits(best, config.edits, rng)) if config.edits else []
+        texts = self._accepted(self.domain.edits(best, config.edits, rng)) if config.edits else []
         if self.screen is not None:
-            texts = self.screen([*texts, *self._candidates(rng)], self.memory.scores(), config.screen, rng)
+            texts = self._accepted(
+                self.screen([*texts, *self._candidates(rng)], self.memory.scores(), config.screen, rng))
         for text in rng.sample(best, min(config.variants, len(best))):
             texts += self.domain.variants(text, 1, rng)
         found = []
@@ -212,10 +219,14 @@ class Tutor:
                     found.append(ids)
         return found
 
+    def _accepted(self, texts: Sequence[str]) -> list[str]:
+        """Those that the user's options do not refuse."""
+        return [text for text, yes in zip(texts, self.domain.accepts(texts, **self.options), strict=True) if yes]
+
     def _candidates(self, rng: Random) -> list[str]:
         """What as many further samples as there are edits stand for, as far as they are valid."""
         decode, join = self.prior.vocabulary.decode, self.domain.join
-        texts = [join(decode(ids)) for ids in self._samples(self.config.edits, rng.getrandbits(62))]
+        texts = [join(decode(ids)) for ids in self._samples(self.config.edits, rng.getrandbits(62))[0]]
         return [canonical for text in texts if (canonical := self.domain.canonical(text)) is not None]
 
     def _writable(self, text: str) -> NDArray[np.int64] | None:
@@ -224,10 +235,13 @@ class Tutor:
         ids = np.append(self.prior.vocabulary.encode(self.domain.split(text)), EOS)
         return ids if len(ids) <= self.config.max_length and self.permitted.accepts(ids.tolist()) else None
 
-    def _judged_by_prior(self, rows: list[NDArray[np.int64]], fresh: int, tokens: list[list[str]], scores: Rewards,
-                         ) -> tuple[list[Chunk], list[Experience | None]]:
-        """Batches for the first update, and an experience for each row (None where it could not be scored)."""
-        given = [min(self.domain.given(t), len(ids)) for t, ids in zip(tokens, rows, strict=True)]
+    def _judged_by_prior(self, rows: list[NDArray[np.int64]], begun: list[int], tokens: list[list[str]],
+                         scores: Rewards) -> tuple[list[Chunk], list[Experience | None]]:
+        """Batches for the first update, and an experience for each row (None where it could not be scored). The first
+        rows, of which so many ids each were given (``begun``), are fresh."""
+        fresh = len(begun)
+        given = [min(max(self.domain.given(t), most), len(ids))
+                 for t, most, ids in zip(tokens, begun + [0] * (len(rows) - fresh), rows, strict=True)]
         features = np.stack([scores.values[name] for name in self.rates.names], 1) if self.rates.names \
             else np.zeros((len(rows), 0))
         # a rule that has nothing to say of a sequence leaves its rate as it is to be

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from seqtutor.domain import Column, Corpus, Domain, Exporter, Option, Rule, RuleFamily, Table, UsageError
+from seqtutor.domain import Column, Corpus, Domain, Exporter, Option, Proposer, Rule, RuleFamily, Table, UsageError
 from seqtutor_molecules import tokens
 
 if TYPE_CHECKING:
@@ -39,6 +39,12 @@ class Molecules(Domain):
         Option("avoid", "no molecule that matches this SMARTS (again for more)", metavar="SMARTS", many=True),
         Option("alerts", "no molecule with an alert of these catalogues: pains, brenk or pains,brenk",
                metavar="NAMES"),
+        Option("scaffold", "grow from this scaffold at its open points, written *, and nowhere else; anywhere if it "
+               "has none", metavar="SMILES"),
+        Option("link", "link two fragments, each with one open point: 'c1ccncc1*.O=C(O)C*'", metavar="SMILES"),
+        Option("lead", "only molecules similar to this one", metavar="SMILES"),
+        Option("similarity", "how similar to the lead (Tanimoto, Morgan radius 2), above 0 to 1  [default: 0.4]",
+               type=float, metavar="X"),
     )
 
     guards: Mapping[str, int] = {"sa": -1, "brenk": -1, "qed": 1}
@@ -116,7 +122,10 @@ class Molecules(Domain):
         return {"rdkit": rdkit.__version__, "standardise": hashlib.sha256(code).hexdigest()[:16]}
 
     def accepts(self, texts: Sequence[str], **options: Any) -> Sequence[bool]:
-        """Which SMILES hold every ``keep`` pattern, no ``avoid`` pattern and no alert of the ``alerts`` catalogues."""
+        """Which SMILES hold every ``keep`` pattern, no ``avoid`` pattern and no alert of the ``alerts`` catalogues, and
+        keep the ``scaffold``, the fragments to ``link`` or the ``similarity`` to a ``lead``."""
+        from seqtutor_molecules.constraints import tests
+        from seqtutor_molecules.descriptors import molecule
         catalogues = [name.strip() for name in (options.get("alerts") or "").split(",") if name.strip()]
         for name in catalogues:
             if name not in ("pains", "brenk"):
@@ -127,7 +136,14 @@ class Molecules(Domain):
         accepted = [True] * len(texts)
         for rule, value in wanted:
             accepted = [yes and found == value for yes, found in zip(accepted, rule(texts), strict=True)]
+        for test in tests(options):
+            accepted = [yes and (m := molecule(text)) is not None and test(m)
+                        for yes, text in zip(accepted, texts, strict=True)]
         return accepted
+
+    def proposer(self, **options: Any) -> Proposer | None:
+        from seqtutor_molecules.constraints import proposer
+        return proposer(options)
 
     def diversity(self, texts: Sequence[str]) -> float | None:
         from seqtutor_molecules.diversity import diversity

@@ -133,6 +133,8 @@ def run(domain: Domain, spec: str, *, n: int | None, model: str | None, seed: in
     if as_json or not outputs:
         emit(table, json=as_json)
     told = ", ".join(f"{count:,} {what}" for what, count in result.counts.items() if count)
+    if result.counts["refused"] or domain.proposer(**request.options) is not None:
+        told += f", hit rate {result.hit_rate:.0%}"
     if not quiet:
         written = f"; wrote {told_paths(paths)}" if paths else ""
         click.echo(f"{len(table.texts):,} {domain.plural or domain.name} from {told}; seed {seed}{written}", err=True)
