@@ -117,6 +117,35 @@ def test_samples_follow_the_exact_distribution(precision, settings, grammar, pre
         assert distance(samples, probabilities) < 0.5 * (len(probabilities) / n) ** 0.5 + 0.012
 
 
+def test_completions_follow_the_exact_distribution_after_their_prompts():
+    """Two prompts of different lengths side by side; the first token is neither the end nor one that is barred."""
+    model = small_model()
+    config = SamplingConfig(max_length=LONGEST, batch=64, precision="fp32")
+    n, prompts, barred = 20_000, [(3,), (4, 5)], [5]
+    samples = Sampler(model, config, seed=3).complete(prompts * n, barred)
+    assert len(samples) == 2 * n
+    for i, prompt in enumerate(prompts):
+        kept = {ids: p for ids, p in exact(model, config, None, prompt).items()
+                if ids[len(prompt)] not in (EOS, *barred)}
+        total = sum(kept.values())
+        probabilities = {ids: p / total for ids, p in kept.items()}
+        assert set(map(tuple, samples[i::2])) <= set(probabilities)
+        assert surprise(samples[i::2], probabilities) < 5
+
+
+def test_prompts_that_nothing_may_follow_are_refused():
+    model = small_model()
+    config = SamplingConfig(max_length=LONGEST, precision="fp32")
+    sampler = Sampler(model, config, grammar=AB_ALTERNATE)
+    assert all(ids[:2] == [3, 4] for ids in sampler.complete([(3, 4)] * 20))
+    with pytest.raises(UsageError, match="breaks the grammar at 'a'"):
+        sampler.complete([(3, 3)])
+    with pytest.raises(UsageError, match="nothing may follow"):
+        sampler.complete([(3,)], [4])
+    with pytest.raises(UsageError, match="no room"):
+        sampler.complete([(3, 4, 3, 4)])
+
+
 def test_a_wrong_distribution_is_noticed():
     model = small_model()
     config = SamplingConfig(max_length=LONGEST)

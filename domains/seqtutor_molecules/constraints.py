@@ -7,6 +7,7 @@ the second fits best. Near a lead is what goes on from a part of it.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ _SHARED, _OWN, _LEAD = 64, 8, 32
 _POINTS, _KEPT = (1, 2, 3), (0.3, 0.95)
 #: Similarity to a lead, if none is named.
 SIMILARITY = 0.4
+
+_RING = re.compile(r"\d|%")
 
 Test = Callable[[Molecule], bool]
 T = TypeVar("T")
@@ -167,15 +170,15 @@ class _Link:
 
 
 def linkers(text: str) -> list[str]:
-    """The parts of a SMILES, from its first atom on, after which another fragment may follow: no ring or branch open,
-    and nothing said of the next bond."""
+    """The parts of a SMILES, from its first atom on, after which another fragment may follow: no ring or branch is open
+    or about to open, and nothing is said of the next bond."""
     found, depth, rings = [], 0, set[str]()
     tokens = split(text)
-    for i, token in enumerate(tokens, start=1):
+    for i, (token, following) in enumerate(zip(tokens, [*tokens[1:], ""], strict=True), start=1):
         depth += (token == "(") - (token == ")")
-        if token.isdigit() or token.startswith("%"):
+        if _RING.match(token):
             rings ^= {token}
-        if not depth and not rings and token not in "-=#:" and (tokens[i:] or [""])[0] not in ("(", ""):
+        if not depth and not rings and token not in "-=#:" and following != "(" and not _RING.match(following):
             found.append("".join(tokens[:i]))
     return found
 

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import math
 import secrets
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,9 @@ def run(domain: Domain, spec: str, *, objective: str | None, out: Path, resume: 
             raise
     if setup.stop_when and not ended and 0 < last < config.steps:
         click.echo(f"found {setup.stop_when} at step {last}: {out / 'hits.csv'}", err=True)
-    click.echo(f"wrote {out}; seed {config.seed}; try: seqtutor generate {spec} --model {out} -n 20", err=True)
+    again = "".join(f" --{name.replace('_', '-')} {shlex.quote(str(value))}" for name, given in setup.options.items()
+                    for value in (given if isinstance(given, list | tuple) else [given]))
+    click.echo(f"wrote {out}; seed {config.seed}; try: seqtutor generate {spec} --model {out}{again} -n 20", err=True)
     if ended:
         raise SeqtutorError(f"{out}: {ended}")
 
