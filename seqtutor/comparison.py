@@ -9,10 +9,12 @@ shows no difference at all.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan, sqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,7 @@ from seqtutor.model import SequenceModel
 from seqtutor.sampling import Sampler, SamplingConfig
 from seqtutor.scoring import score_table
 from seqtutor.tables import shown
+from seqtutor.writing import proposed
 
 DIVERSE = 3000  # texts whose diversity is computed, at a cost that grows with their square
 
@@ -50,24 +53,31 @@ class Profile:
 
 
 def compare(domain: Domain, spec: str, files: Mapping[str, Path], rules: Sequence[str], *, n: int, seed: int = 0,
-            workers: int = 1, progress: Callable[[int, str], None] | None = None) -> list[Profile]:
-    """A profile of each of ``files`` (name → model file), the KL to the first of them included.
+            workers: int = 1, progress: Callable[[int, str], None] | None = None,
+            options: Mapping[str, Any] | None = None) -> list[Profile]:
+    """A profile of each of ``files`` (name → model file), the KL to the first of them included. Both write under the
+    user's ``options``.
 
     ``rules``: names of the domain's rules; ``spec``: what ``domain`` was loaded by, see
     :func:`seqtutor.scoring.score_table`. A model without a list of known texts goes by that of the first. The nats of
     a model whose vocabulary is not the first's are nan.
     """
+    options = options or {}
     models = {name: SequenceModel.load(file, domain.name) for name, file in files.items()}
+    propose = domain.proposer(**options)
     first = next(iter(files))
     profiles = []
     for done, (name, model) in enumerate(models.items()):
         # 1. Samples
-        grammar = domain.grammar(model.vocabulary.all)
+        grammar = domain.grammar(model.vocabulary.all, **options)
         sampler = Sampler(model, SamplingConfig(precision="fp32", max_length=domain.max_length), seed=seed,
                           grammar=grammar)
-        ids: list[list[int]] = []
-        for row in sampler.stream(n):
+        written = ((row, 0) for row in sampler.stream(n)) if propose is None else \
+            proposed(domain, sampler, propose, seed)
+        ids, begun = [], []
+        for row, given in itertools.islice(written, n):
             ids.append(row)
+            begun.append(given)
             if progress:
                 progress(done * n + len(ids), name)
         tokens = [model.vocabulary.decode(row) for row in ids]
@@ -84,7 +94,8 @@ def compare(domain: Domain, spec: str, files: Mapping[str, Path], rules: Sequenc
         # 3. How far from the first
         nats = dict.fromkeys(("kl", "kl sampled", "log p"), (nan, nan))
         if model.vocabulary == models[first].vocabulary:
-            far = divergence(model, models[first], ids, grammar=grammar, given=[domain.given(row) for row in tokens])
+            far = divergence(model, models[first], ids, grammar=grammar,
+                             given=[max(most, domain.given(row)) for most, row in zip(begun, tokens, strict=True)])
             nats = {"kl": figure(far.kl), "kl sampled": figure(far.log_ratio), "log p": figure(far.log_p)}
         profiles.append(Profile(name, n, shares, nats, figure(np.array([len(row) for row in tokens], dtype=float)),
                                 {rule: column[~np.isnan(column)] for rule, column in values.items()}))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
-from random import Random
 from typing import Any
 
-from seqtutor.domain import Domain, Proposer, SeqtutorError, UsageError
+from seqtutor.domain import Domain, SeqtutorError, UsageError
 from seqtutor.model import SequenceModel
 from seqtutor.sampling import Sampler, SamplingConfig
-from seqtutor.writing import ModelWriter
+from seqtutor.writing import proposed
 
 _CHUNK = 256  # samples that are checked together
 
@@ -58,7 +57,9 @@ def generate(domain: Domain, model: SequenceModel, n: int, *, sampling: Sampling
     result = Generation()
     seen: set[str] = set()
     try:
-        samples = _written(sampler, domain) if propose is None else _proposed(sampler, domain, propose, seed)
+        written = sampler.stream() if propose is None else \
+            (ids for ids, _ in proposed(domain, sampler, propose, seed))
+        samples = (domain.join(vocabulary.decode(ids)) for ids in written)
         size = min(_CHUNK, sampler.config.batch)
         for start in range(0, most, size):
             chunk = list(itertools.islice(samples, min(size, most - start)))
@@ -77,16 +78,6 @@ def generate(domain: Domain, model: SequenceModel, n: int, *, sampling: Sampling
     except MemoryError as error:
         raise SeqtutorError("out of memory; ask for fewer texts at a time") from error
     return result
-
-
-def _written(sampler: Sampler, domain: Domain) -> Iterator[str]:
-    return (domain.join(sampler.model.vocabulary.decode(ids)) for ids in sampler.stream())
-
-
-def _proposed(sampler: Sampler, domain: Domain, propose: Proposer, seed: int) -> Iterator[str]:
-    writer, rng = ModelWriter(domain, sampler), Random(seed)
-    while True:
-        yield from (text for _, text in propose(writer, sampler.config.batch, rng))
 
 
 def _judge(domain: Domain, samples: list[str], seen: set[str], known: Container[str],

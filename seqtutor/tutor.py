@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -36,7 +37,7 @@ from seqtutor.settings import BOOTSTRAPPED, TuneConfig
 from seqtutor.steps import make_step
 from seqtutor.surrogate import Screen
 from seqtutor.vocabulary import BOS, EOS
-from seqtutor.writing import ModelWriter
+from seqtutor.writing import proposed
 
 _CHUNK = 64  # sequences that run through a network together
 
@@ -194,10 +195,8 @@ class Tutor:
         sampler = Sampler(self.policy, sampling, seed=seed, grammar=self.grammar)
         if self.propose is None:
             return [np.array(ids) for ids in sampler.sample_ids(n)], [0] * n
-        pairs = self.propose(ModelWriter(self.domain, sampler), n, Random(seed))
-        split, encode = self.domain.split, self.prior.vocabulary.encode
-        return ([np.append(encode(split(text)), EOS)[:config.max_length] for _, text in pairs],
-                [len(split(beginning)) for beginning, _ in pairs])
+        pairs = list(itertools.islice(proposed(self.domain, sampler, self.propose, seed), n))
+        return [np.array(ids) for ids, _ in pairs], [given for _, given in pairs]
 
     def _neighbours(self, number: int) -> list[NDArray[np.int64]]:
         """Edits and variants of the best remembered sequences, as ids with eos; those outside the vocabulary or the

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from random import Random
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqtutor.domain import Domain, UnknownToken
+from seqtutor.domain import Domain, Proposer, UnknownToken
 from seqtutor.machine import autocasting
 from seqtutor.policy import Permitted, chosen, log_probs, padded
 from seqtutor.sampling import Sampler
 from seqtutor.vocabulary import EOS
 
 _CHUNK = 256  # texts that run through the network together
+
+
+def proposed(domain: Domain, sampler: Sampler, propose: Proposer, seed: int) -> Iterator[tuple[list[int], int]]:
+    """Samples as a domain puts them together, without end: the ids of each as :meth:`Sampler.sample_ids` has them, and
+    how many leading ones were given."""
+    writer, rng = ModelWriter(domain, sampler), Random(seed)
+    while True:
+        for beginning, text in propose(writer, sampler.config.batch, rng):
+            yield [*writer.ids(text), EOS][:sampler.config.max_length], len(writer.ids(beginning))
 
 
 class ModelWriter:
@@ -37,13 +47,13 @@ class ModelWriter:
         Raises :class:`UnknownToken`."""
         never = [int(i) for token in barred if token in self._model.vocabulary for i in
                  self._model.vocabulary.encode([token])]
-        found = self._sampler.complete([self._ids(text) for text in beginnings], never)
+        found = self._sampler.complete([self.ids(text) for text in beginnings], never)
         return [self._domain.join(self._model.vocabulary.decode(ids)) for ids in found]
 
     @torch.no_grad()
     def log_prob(self, texts: Sequence[str], ended: bool = True) -> NDArray[np.float64]:
         """float64 [texts]: log p in nats, as whole texts or, where not ``ended``, as beginnings."""
-        rows = [np.array(self._ids(text) + [EOS] * ended, np.int64) for text in texts]
+        rows = [np.array(self.ids(text) + [EOS] * ended, np.int64) for text in texts]
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         found = np.zeros(len(rows))
         for start in range(0, len(order), _CHUNK):
@@ -54,5 +64,6 @@ class ModelWriter:
             found[places] = chosen(everything, x.actions, x.mask).sum(1).double().numpy()
         return found
 
-    def _ids(self, text: str) -> list[int]:
+    def ids(self, text: str) -> list[int]:
+        """Of the tokens of ``text``. Raises :class:`UnknownToken`."""
         return list(map(int, self._model.vocabulary.encode(self._domain.split(text), self._domain.join)))

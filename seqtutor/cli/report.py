@@ -74,7 +74,8 @@ def command(domain: str, run: Path, outputs: tuple[Path, ...], most: int, known:
                 texts = {column.name for column in plugin.columns}
                 rules = [name for name in column_names(plugin, None) if name not in texts]
                 profiles = compare(plugin, domain, {"prior": find_model(setup.model), run.name: model}, rules, n=n,
-                                   seed=seed, progress=progress.update)
+                                   seed=seed, progress=progress.update,
+                                   options=plugin.request((), seed, **setup.options).options)
             else:
                 notes.append("The run has no model yet, so its samples are not shown.")
             nearest = list(plugin.likeness(hits.texts, corpus.read(library))) if corpus and library else []
