@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ from seqtutor.files import atomic, check_readable
 
 @dataclass(frozen=True)
 class Prepared:
-    """``train`` and ``heldout`` texts (standard form, sorted, no text in both) and the manifest of the corpus."""
+    """``train`` and ``heldout`` texts (standard form, sorted, no text in both) and the manifest of the corpus, in which
+    ``foreign`` counts the texts that were left out for a token, by token."""
 
     train: list[str]
     heldout: list[str]
@@ -60,7 +62,8 @@ def prepare(domain: Domain, corpus: Corpus, *, heldout: float = 0.05, use_cache:
     path = check_readable(corpus.path())
     sha256 = file_sha256(path)
     versions = domain.versions()
-    key = hashlib.sha256(json.dumps([domain.name, corpus.name, sha256, versions]).encode()).hexdigest()[:16]
+    identity = json.dumps([domain.name, corpus.name, sha256, versions, list(domain.tokens)])
+    key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     cached = cache_folder() / "corpora" / f"{domain.name}-{key}.json.gz"
     content = _recall(cached) if use_cache else None
     if content is None:
@@ -78,6 +81,7 @@ def prepare(domain: Domain, corpus: Corpus, *, heldout: float = 0.05, use_cache:
     manifest = {
         "corpus": corpus.name, "about": corpus.about, "licence": corpus.licence, "file": path.name, "sha256": sha256,
         "rows": content["rows"], "left_out": content["left_out"], "repeated": content["repeated"],
+        "foreign": content["foreign"],
         "unique": len(texts), "train": len(train), "heldout": len(kept), "heldout_share": heldout,
         "versions": {"seqtutor": seqtutor.__version__, "python": platform.python_version(), **versions},
     }
@@ -86,12 +90,15 @@ def prepare(domain: Domain, corpus: Corpus, *, heldout: float = 0.05, use_cache:
 
 def _standardise(domain: Domain, corpus: Corpus, path: Path, progress: Callable[[int], None] | None) -> dict[str, Any]:
     texts: set[str] = set()
+    known, foreign = set(domain.tokens), Counter[str]()
     rows = left_out = 0
     try:
         for raw in corpus.read(path):
             rows += 1
             text = domain.standardise(raw)
-            if text is None:
+            strange = domain.foreign(raw) if text is None else set(domain.split(text)) - known
+            foreign.update(strange)
+            if text is None or strange:
                 left_out += 1
             else:
                 texts.add(text)
@@ -100,13 +107,14 @@ def _standardise(domain: Domain, corpus: Corpus, path: Path, progress: Callable[
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not text in UTF-8 (byte {error.object[error.start]:#04x} after row {rows:,}); "
                          "expected one text a line, or a format that the domain reads") from error
-    return {"texts": sorted(texts), "rows": rows, "left_out": left_out, "repeated": rows - left_out - len(texts)}
+    return {"texts": sorted(texts), "rows": rows, "left_out": left_out, "repeated": rows - left_out - len(texts),
+            "foreign": dict(foreign.most_common())}
 
 
 def _recall(path: Path) -> dict[str, Any] | None:
     try:
         content: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
-        return content if content.keys() >= {"texts", "rows", "left_out", "repeated"} else None
+        return content if content.keys() >= {"texts", "rows", "left_out", "repeated", "foreign"} else None
     except (OSError, EOFError, zlib.error, ValueError, AttributeError):
         return None  # absent, or damaged: it is made again
 

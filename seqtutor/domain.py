@@ -7,6 +7,7 @@ text, tokens (strings) and plain numbers. ``examples/peptide_domain.py`` is a co
 
 from __future__ import annotations
 
+import copy
 import difflib
 import hashlib
 import math
@@ -287,6 +288,20 @@ class Domain(ABC):
     def standardise(self, text: str) -> str | None:
         """``text`` as a training example (salts off, one spelling, …), or None to leave it out of the corpus."""
         return self.canonical(text)
+
+    def foreign(self, text: str) -> Sequence[str]:
+        """The tokens outside ``tokens`` for which :meth:`standardise` leaves ``text`` out, sorted; none where it has
+        another reason."""
+        try:
+            return sorted({*self.split(text)} - {*self.tokens})
+        except UnknownToken:
+            return []
+
+    def with_tokens(self, tokens: Sequence[str]) -> Domain:
+        """The same domain with other ``tokens``, for :meth:`standardise` to go by."""
+        other = copy.copy(self)
+        other.tokens = tuple(tokens)
+        return other
 
     def family(self, text: str) -> str:
         """Texts of one family stay on one side of the split between training and held-out data."""

@@ -7,7 +7,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from seqtutor.interrupt import held_interrupt
 from seqtutor.known import KnownTexts
 from seqtutor.machine import autocasting, keep_freed_memory
 from seqtutor.model import ModelConfig, SequenceModel, resolve_device
-from seqtutor.vocabulary import PAD, Vocabulary
+from seqtutor.vocabulary import EOS, PAD, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class PretrainConfig:
     checkpoint_minutes: float = field(default=5.0, metadata={"help": "minutes between checkpoints"})
     evaluate_epochs: int = field(default=1, metadata={"help": "epochs between evaluations"})
     evaluate_samples: int = field(default=1000, metadata={"help": "samples for validity, uniqueness and novelty"})
+    patience: int = field(default=0, metadata={"help": "evaluations without a lower held-out loss after which training "
+                                               "ends, with the weights of the lowest; 0: never"})
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "evaluate_epochs"):
@@ -60,7 +62,7 @@ class PretrainConfig:
             raise UsageError(f"the schedule must be cosine or step, not {self.schedule!r}")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise UsageError(f"precision must be auto, fp32 or bf16, not {self.precision!r}")
-        for name in ("warmup", "evaluate_samples", "checkpoint_minutes"):
+        for name in ("warmup", "evaluate_samples", "checkpoint_minutes", "patience"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)}")
         if not 0 <= self.seed < 2**32:
@@ -115,8 +117,9 @@ def pretrain(domain: Domain, prepared: Prepared, out: Path, *, model: ModelConfi
     step, seconds = 0, 0.0
     rows: list[dict[str, Any]] = []
     running = torch.zeros(4, dtype=torch.float64)  # nats, tokens; valid, judged: sums since the last evaluation
+    best: dict[str, Tensor] = {}  # the weights of the lowest held-out loss, if there is patience
     if resume:
-        step, rows, seconds, running = _restore(saved, network, optimizer, identity)
+        step, rows, seconds, running, best = _restore(saved, network, optimizer, identity)
     per_epoch = math.ceil(math.ceil(len(train) / config.batch_size) / world)
     steps = max(1, round(per_epoch * config.epochs))
     parallel = nn.parallel.DistributedDataParallel(network) if world > 1 else network
@@ -125,7 +128,7 @@ def pretrain(domain: Domain, prepared: Prepared, out: Path, *, model: ModelConfi
     started = last_saved = time.monotonic()
     batches: list[np.ndarray[Any, Any]] = []
     with held_interrupt() as interrupted:
-        while step < steps:
+        while step < steps and not overfits(rows, config.patience):
             epoch, place = divmod(step, per_epoch)
             if not batches or place == 0:
                 batches = epoch_batches(train.lengths, config.batch_size, config.seed, epoch)
@@ -178,23 +181,29 @@ def pretrain(domain: Domain, prepared: Prepared, out: Path, *, model: ModelConfi
                        **evaluate(network, domain, heldout, prepared, config)}
                 running.zero_()
                 rows.append(row)
+                if config.patience and lowest(rows) == len(rows) - 1:
+                    best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
                 if rank == 0:
                     write_metrics(log, rows)
                     if report:
                         report(now | {"row": row})
             stop = world == 1 and interrupted()  # (one of several processes cannot stop alone)
-            if rank == 0 and (time.monotonic() - last_saved > 60 * config.checkpoint_minutes or step == steps or stop):
-                _keep(saved, network, optimizer, identity, step, rows, elapsed, running)
+            if rank == 0 and (time.monotonic() - last_saved > 60 * config.checkpoint_minutes or step == steps or stop
+                              or overfits(rows, config.patience)):
+                _keep(saved, network, optimizer, identity, step, rows, elapsed, running, best)
                 last_saved = time.monotonic()
             if stop:
                 raise KeyboardInterrupt
 
     # 5. The finished model, with all that a reader needs to make it again
     network.eval().to("cpu")
+    if best:
+        network.load_state_dict(best)
     network.provenance = {"corpus": prepared.manifest, "pretrain": dataclasses.asdict(config), "command": command,
                           "processes": world, "seconds": round(seconds + time.monotonic() - started, 1),
-                          "figures": rows[-1] if rows else {}, "condition": dataclasses.asdict(condition),
-                          "from": origin, "torch": torch.__version__, "seqtutor": seqtutor.__version__}
+                          "figures": rows[lowest(rows) if best else -1] if rows else {},
+                          "condition": dataclasses.asdict(condition), "from": origin, "torch": torch.__version__,
+                          "seqtutor": seqtutor.__version__}
     if rank == 0:
         network.save(out)
         known = KnownTexts.of(prepared.train + prepared.heldout)
@@ -208,9 +217,12 @@ def pretrain(domain: Domain, prepared: Prepared, out: Path, *, model: ModelConfi
 
 
 def begin_with(path: Path, domain: Domain, vocabulary: Vocabulary, model: ModelConfig | None) -> SequenceModel:
-    """The network in ``path``, of ``vocabulary`` and (dropout aside) of the architecture ``model`` if that is given;
-    otherwise :class:`UsageError`."""
+    """The network in ``path``, with what ``vocabulary`` adds behind its tokens, and (dropout aside) of the architecture
+    ``model`` if that is given; otherwise :class:`UsageError`."""
     network = SequenceModel.load(path, domain.name)
+    known = len(network.vocabulary.tokens)
+    if len(vocabulary.tokens) > known and vocabulary.tokens[:known] == network.vocabulary.tokens:
+        network = grown(network, vocabulary)
     if network.vocabulary != vocabulary:
         apart = sorted(set(vocabulary.tokens) ^ set(network.vocabulary.tokens)) or ["their order"]
         raise UsageError(f"{path} was trained on other tokens than the domain {domain.name!r} has now (they differ in "
@@ -224,6 +236,42 @@ def begin_with(path: Path, domain: Domain, vocabulary: Vocabulary, model: ModelC
         fresh.load_state_dict(network.state_dict())
         network = fresh
     return network
+
+
+#: Under the least likely token that the network knows, in nats, does it begin with a new one.
+_NEW_BELOW = 2.0
+
+
+@torch.no_grad()
+def grown(network: SequenceModel, vocabulary: Vocabulary) -> SequenceModel:
+    """``network`` with rows for the tokens that ``vocabulary`` adds behind its own: an average embedding, and scores
+    that hardly change what it says of texts without them."""
+    more = len(vocabulary) - len(network.vocabulary)
+    new = SequenceModel(vocabulary, network.domain, network.config, network.provenance)
+    state = network.state_dict()
+    for name, tensor in state.items():
+        if len(tensor) == len(network.vocabulary) and tensor.shape != new.state_dict()[name].shape:
+            row = tensor[EOS + 1:].mean(0, keepdim=True)  # (pad and bos are never written)
+            if name == "head.bias":
+                row = tensor[EOS:].min().reshape(1) - _NEW_BELOW
+            elif name == "head.weight":
+                row = torch.zeros_like(row)
+            state[name] = torch.cat([tensor, row.expand(more, *row.shape[1:])])
+    new.load_state_dict(state)
+    return new.eval()
+
+
+def lowest(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Which of the evaluations has the lowest held-out loss, the first of equal ones; none that is nan, unless all are.
+    """
+    losses = [float(row["heldout_nats_token"]) for row in rows]
+    return min(range(len(losses)), key=lambda i: (math.isnan(losses[i]), losses[i]))
+
+
+def overfits(rows: Sequence[Mapping[str, Any]], patience: int) -> bool:
+    """Whether the last ``patience`` evaluations (0: any number) brought no lower held-out loss."""
+    return bool(patience and rows) and not math.isnan(float(rows[-1]["heldout_nats_token"])) and \
+        len(rows) - 1 - lowest(rows) >= patience
 
 
 def learning_rate(config: PretrainConfig, step: int, steps: int, per_epoch: int) -> float:
@@ -278,17 +326,19 @@ def _join_processes() -> tuple[int, int]:
 
 
 def _keep(path: Path, network: SequenceModel, optimizer: torch.optim.Optimizer, identity: dict[str, Any], step: int,
-          rows: list[dict[str, Any]], seconds: float, running: Tensor) -> None:
+          rows: list[dict[str, Any]], seconds: float, running: Tensor, best: dict[str, Tensor]) -> None:
     tensors: dict[str, Tensor] = {
         **checkpoint.pack("model", network.state_dict()),
         **checkpoint.pack("optimizer", checkpoint.optimizer_tensors(optimizer)),
+        **checkpoint.pack("best", best),
         "running": running,
     }
     checkpoint.save(path, tensors, {**identity, "step": step, "rows": rows, "seconds": seconds})
 
 
 def _restore(path: Path, network: SequenceModel, optimizer: torch.optim.Optimizer,
-             identity: dict[str, Any]) -> tuple[int, list[dict[str, Any]], float, Tensor]:
+             identity: dict[str, Any],
+             ) -> tuple[int, list[dict[str, Any]], float, Tensor, dict[str, Tensor]]:
     tensors, state = checkpoint.load(path)
     before, now = _flat({what: state.get(what) for what in identity}), _flat(identity)
     if before != now:
@@ -297,7 +347,7 @@ def _restore(path: Path, network: SequenceModel, optimizer: torch.optim.Optimize
         raise UsageError(f"{path} belongs to another run ({differ}); give the same options, or begin without --resume")
     network.load_state_dict(checkpoint.unpack("model", tensors))
     checkpoint.restore_optimizer(optimizer, checkpoint.unpack("optimizer", tensors))
-    return state["step"], state["rows"], state["seconds"], tensors["running"]
+    return state["step"], state["rows"], state["seconds"], tensors["running"], checkpoint.unpack("best", tensors)
 
 
 def _flat(identity: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,18 @@ from seqtutor.known import KnownTexts
 from seqtutor.machine import trains_in_bf16
 from seqtutor.model import ModelConfig, SequenceModel
 from seqtutor.plugins import load_domain
-from seqtutor.pretrain import PretrainConfig, heldout_loss, learning_rate, plot_loss, pretrain
+from seqtutor.pretrain import (
+    PretrainConfig,
+    begin_with,
+    grown,
+    heldout_loss,
+    learning_rate,
+    lowest,
+    overfits,
+    plot_loss,
+    pretrain,
+)
+from seqtutor.sampling import Sampler
 from seqtutor.vocabulary import BOS, EOS, PAD, Vocabulary
 
 ROOT = Path(__file__).parent.parent
@@ -332,8 +343,7 @@ def test_a_model_that_does_not_fit_is_refused(straight: Path, peptides: Domain, 
     text = tmp_path / "text.safetensors"
     text.write_text("no model")
     for start, words, said in (
-            (other, [], "other.safetensors was trained on other tokens than the domain 'peptides' has now (they differ "
-                        "in Y, Z); begin without --from"),
+            (other, [], "peptides.txt has tokens that the model lacks: Y (in "),
             (foreign, [], "foreign.safetensors is a model of the domain 'music', not of 'peptides'"),
             (straight, ["--width", "32"], "a.safetensors is an LSTM of width 24, depth 1 and embedding 8, not 32, 1 "
                                           "and 8; leave these out with --from"),
@@ -350,6 +360,114 @@ def test_a_model_that_does_not_fit_is_refused(straight: Path, peptides: Domain, 
 
 
 # -- what can go wrong ----------------------------------------------------------------------------------------------
+
+
+def test_a_model_of_other_tokens_is_refused(peptides: Domain, tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    SequenceModel(Vocabulary((*peptides.tokens[:-1], "Z")), peptides.name, MODEL).save(other)
+    with pytest.raises(UsageError, match=r"other tokens than the domain 'peptides' has now \(they differ in Y, Z\)"):
+        begin_with(other, peptides, Vocabulary(peptides.tokens), None)
+
+
+# -- one's own data -------------------------------------------------------------------------------------------------
+
+OWN = ["C[Si](C)(C)c1ccccc1", "CCOc1ccccc1I", "CC(=O)Nc1ccc(I)cc1", "c1ccccc1B(O)O", "CCN(CC)CC"]
+
+
+@pytest.fixture
+def own_file(tmp_path: Path) -> Path:
+    file = tmp_path / "own.smi"
+    file.write_text("\n".join([*OWN, "C[C@H](N)C(=O)[O-].[Na+]"]) + "\n")
+    return file
+
+
+def test_tokens_that_the_model_lacks_are_told(own_file: Path, tmp_path: Path, molecules: Domain,
+                                              capsys: pytest.CaptureFixture[str]) -> None:
+    start = tmp_path / "start.safetensors"
+    SequenceModel(Vocabulary(molecules.tokens), "molecules", MODEL).save(start)
+    for words in ([], ["--from", str(start)]):
+        with pytest.raises(SystemExit) as stop:
+            main(["pretrain", "molecules", str(own_file), "--out", str(tmp_path / "new.safetensors"), *words])
+        _, err = capsys.readouterr()
+        assert stop.value.code == 2
+        assert "own.smi has tokens that the model lacks: I (in 2), " in err
+        assert "[Si] (in 1)" in err
+        assert "B (in 1)" in err
+        assert "--extend-vocabulary" in err
+    assert not list(tmp_path.glob("new*"))
+
+
+@pytest.mark.parametrize(("flag", "tokens", "texts"), [("--extend-vocabulary", ("B", "I", "[Si]"), 6),
+                                                       ("--skip-unknown", (), 2)])
+def test_they_are_added_or_left_out(own_file: Path, tmp_path: Path, molecules: Domain, flag: str,
+                                    tokens: tuple[str, ...], texts: int) -> None:
+    start, out = tmp_path / "start.safetensors", tmp_path / "new.safetensors"
+    SequenceModel(Vocabulary(molecules.tokens), "molecules", MODEL).save(start)
+    words = ["pretrain", "molecules", str(own_file), "--from", str(start), "--heldout", "0", "--epochs", "150",
+             "--learning-rate", "0.02", "--warmup", "1", "--evaluate-epochs", "150", "--evaluate-samples", "0",
+             "--quiet", flag]
+    def run(*more: str) -> None:
+        with pytest.raises(SystemExit) as stop:
+            main([*words, *more])
+        assert stop.value.code == 0
+
+    run("--out", str(out))
+    model = SequenceModel.load(out, "molecules")
+    assert model.vocabulary.tokens == (*molecules.tokens, *tokens)
+    assert model.provenance["corpus"]["train"] == texts
+    if tokens:  # and learnt
+        samples = {"".join(row) for row in Sampler(model, seed=1).sample(200)}
+        assert any("[Si]" in text for text in samples)
+        assert any("I" in text for text in samples)
+        # such a model is begun with in its turn, and knows its own tokens
+        run("--from", str(out), "--out", str(tmp_path / "more.safetensors"), "--epochs", "1")
+        assert SequenceModel.load(tmp_path / "more.safetensors").vocabulary == model.vocabulary
+
+
+def test_new_tokens_hardly_change_what_is_said_of_the_old(straight: Path, peptides: Domain, prepared: Prepared) -> None:
+    old = SequenceModel.load(straight)
+    new = grown(old, Vocabulary((*old.vocabulary.tokens, "X", "Z")))
+    encoded = encode(peptides, old.vocabulary, prepared.heldout)
+    before, after = heldout_loss(old, encoded)[0], heldout_loss(new, encoded)[0]
+    assert before <= after < before + 0.01  # nats a token; a token of 20 that is as likely as they costs 0.1
+    first = new(torch.tensor([[BOS]]))[0][0, -1].softmax(-1).detach()
+    assert float(first[-2:].min()) > 1e-6
+
+
+def test_training_ends_before_it_overfits(straight: Path, peptides: Domain, prepared: Prepared, tmp_path: Path) -> None:
+    few = Prepared(prepared.train[:40], prepared.heldout, prepared.manifest)
+    config = PretrainConfig(epochs=60, batch_size=20, learning_rate=0.02, warmup=1, patience=4, evaluate_samples=0,
+                            precision="fp32", checkpoint_minutes=0)
+    a, b = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    pretrain(peptides, few, a, model=MODEL, config=config)
+    losses = [float(row["heldout_nats_token"]) for row in metrics(a)]
+    best = losses.index(min(losses))
+    assert len(losses) == best + 1 + 4 < 60
+    # the model is that of the lowest loss
+    model = SequenceModel.load(a)
+    encoded = encode(peptides, model.vocabulary, prepared.heldout)
+    assert heldout_loss(model, encoded)[0] == pytest.approx(min(losses), abs=1e-6)
+    assert model.provenance["figures"]["epoch"] == best + 1
+    # stopped in its time of patience, it goes on to the same model; and once ended it stays so
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(peptides, few, b, model=MODEL, config=config, report=stop_after(2 * (best + 2)))
+    pretrain(peptides, few, b, model=MODEL, config=config, resume=True)
+    same_run(a, b)
+    pretrain(peptides, few, b, model=MODEL, config=config, resume=True)
+    same_run(a, b)
+
+
+def test_overfits() -> None:
+    def rows(*losses: float) -> list[dict[str, float]]:
+        return [{"heldout_nats_token": loss} for loss in losses]
+
+    assert not overfits([], 1)
+    assert not overfits(rows(3, 2, 1), 1)
+    assert overfits(rows(3, 2, 2), 1)
+    assert not overfits(rows(3, 2, 2), 2)
+    assert not overfits(rows(3, 2, 4, 5), 0)
+    assert not overfits(rows(math.nan, math.nan), 1)  # nothing is held out
+    assert lowest(rows(math.nan, 3, 2, 2)) == 2
 
 
 def test_a_full_disk_leaves_the_earlier_checkpoint(peptides: Domain, prepared: Prepared, tmp_path: Path, straight: Path,

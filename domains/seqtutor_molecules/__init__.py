@@ -114,7 +114,14 @@ class Molecules(Domain):
 
     def standardise(self, text: str) -> str | None:
         from seqtutor_molecules.standard import standardise
-        return standardise(text)
+        return standardise(text, frozenset(self.tokens))
+
+    def foreign(self, text: str) -> Sequence[str]:
+        """Of its standard form, so that a charge, salt or stereo mark that goes is not foreign."""
+        from seqtutor_molecules.standard import flat_form, parse
+        mol = parse(text)
+        flat = None if mol is None else flat_form(mol)
+        return [] if flat is None else sorted({*tokens.split(flat)} - {*self.tokens})
 
     def versions(self) -> dict[str, str]:
         import rdkit
@@ -151,7 +158,7 @@ class Molecules(Domain):
 
     def variants(self, text: str, n: int, rng: Random) -> list[str]:
         from seqtutor_molecules.variants import variants
-        return variants(text, n, rng)
+        return variants(text, n, rng, frozenset(self.tokens))
 
     def edits(self, texts: Sequence[str], n: int, rng: Random) -> list[str]:
         from seqtutor_molecules.edits import edits

@@ -35,15 +35,21 @@ def _uncharger() -> rdMolStandardize.Uncharger:
     return rdMolStandardize.Uncharger()
 
 
-def standardise(smiles: str) -> str | None:
+def standardise(smiles: str, alphabet: frozenset[str] = _ALPHABET) -> str | None:
     """:func:`standard_form` of what ``smiles`` stands for, or None (0.4 ms a molecule)."""
     mol = parse(smiles)
-    return None if mol is None else standard_form(mol)
+    return None if mol is None else standard_form(mol, alphabet)
 
 
-def standard_form(mol: Chem.Mol) -> str | None:
-    """Largest fragment of a sanitised molecule, uncharged, without stereo or isotopes, as canonical SMILES; None unless
-    it then fits the prior's alphabet and is at most 70 tokens long."""
+def standard_form(mol: Chem.Mol, alphabet: frozenset[str] = _ALPHABET) -> str | None:
+    """:func:`flat_form` of a sanitised molecule; None unless it fits the ``alphabet``, by default the shipped prior's,
+    and is at most 70 tokens long."""
+    text = flat_form(mol)
+    return text if text is not None and alphabet.issuperset(tokens := split(text)) and len(tokens) <= LONGEST else None
+
+
+def flat_form(mol: Chem.Mol) -> str | None:
+    """Largest fragment of a sanitised molecule, uncharged, without stereo or isotopes, as canonical SMILES."""
     with rdBase.BlockLogs():
         if len(Chem.GetMolFrags(mol)) > 1:
             fragments = Chem.GetMolFrags(mol, asMols=True)
@@ -52,7 +58,4 @@ def standard_form(mol: Chem.Mol) -> str | None:
         if _CHARGED.search(flat):
             flat = Chem.MolToSmiles(_uncharger().uncharge(mol), isomericSmiles=False)
     # Writing once is not always a fixed point of reading and writing (explicit hydrogens of isotopes); twice is.
-    text = canonical(flat)
-    if text is None or not _ALPHABET.issuperset(tokens := split(text)) or len(tokens) > LONGEST:
-        return None
-    return text
+    return canonical(flat)

@@ -13,11 +13,11 @@ from seqtutor_molecules.tokens import TOKENS, split
 _ALPHABET = frozenset(TOKENS)
 
 
-def variants(smiles: str, n: int, rng: Random) -> list[str]:
+def variants(smiles: str, n: int, rng: Random, alphabet: frozenset[str] = _ALPHABET) -> list[str]:
     """Up to ``n`` distinct *restricted* randomised SMILES (Arús-Pous et al. 2019): the atoms are renumbered at random
     and RDKit writes them in its own order, so that ring numbers and branches stay as in canonical SMILES.
 
-    Spellings with a token outside the prior's alphabet are left out, and so is ``smiles`` itself.
+    Spellings with a token outside the ``alphabet`` are left out, and so is ``smiles`` itself.
     """
     mol = parse(smiles)
     if mol is None:
@@ -28,7 +28,7 @@ def variants(smiles: str, n: int, rng: Random) -> list[str]:
         rng.shuffle(atoms)
         text = Chem.MolToSmiles(Chem.RenumberAtoms(mol, atoms), canonical=False)
         try:
-            within = _ALPHABET.issuperset(split(text))
+            within = alphabet.issuperset(split(text))
         except UnknownToken:
             within = False
         if within and text != smiles:

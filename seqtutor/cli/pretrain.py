@@ -27,9 +27,11 @@ from seqtutor.files import check_writable
 @click.option("--depth", type=int, help="LSTM layers  [default: 1, or as in --from]")
 @click.option("--embedding", type=int, help="embedding units  [default: 64, or as in --from]")
 @click.option("--dropout", type=float, help="before the head and between layers  [default: 0, or as in --from]")
+@click.option("--extend-vocabulary", is_flag=True, help="add the tokens of CORPUS that the model lacks")
+@click.option("--skip-unknown", is_flag=True, help="leave out texts with tokens that the model lacks")
 @click.option("--epochs", type=float, default=16, show_default=True, help="passes over the training texts")
 @click.option("--batch-size", type=int, default=128, show_default=True, help="texts a step (and a process)")
-@click.option("--learning-rate", type=float, default=2e-3, show_default=True, help="Adam's peak rate")
+@click.option("--learning-rate", type=float, help="Adam's peak rate  [default: 2e-3, or 5e-4 with --from]")
 @click.option("--schedule", type=click.Choice(["cosine", "step"]), default="cosine", show_default=True,
               help="cosine to zero, or halved each epoch of the second half")
 @click.option("--warmup", type=int, default=200, show_default=True, help="steps of linear warm-up")
@@ -44,13 +46,16 @@ from seqtutor.files import check_writable
 @click.option("--checkpoint-minutes", type=float, default=5.0, show_default=True, help="minutes between checkpoints")
 @click.option("--evaluate-epochs", type=int, default=1, show_default=True, help="epochs between evaluations")
 @click.option("--evaluate-samples", type=int, default=1000, show_default=True, help="samples an evaluation")
+@click.option("--patience", type=int, help="evaluations without a lower held-out loss after which training ends, with "
+              "the weights of the lowest; 0: never  [default: 0, or 3 with --from]")
 @click.option("--condition", type=float, default=0.0, show_default=True, metavar="WEIGHT",
               help="weight of the share of invalid texts among the model's own beside the nats of a text")
 @click.option("--resume", is_flag=True, help="go on from OUT.checkpoint, bit for bit")
 @click.option("--quiet", is_flag=True, help="no progress")
 def command(domain: str, corpus: str, out: Path, column: str | None, heldout: float, start: str | None,
             width: int | None, depth: int | None, embedding: int | None, dropout: float | None, threads: int | None,
-            condition: float, resume: bool, quiet: bool, **training: Any) -> None:
+            extend_vocabulary: bool, skip_unknown: bool, condition: float, resume: bool, quiet: bool,
+            **training: Any) -> None:
     """Train a prior on CORPUS: a named corpus (see `seqtutor domains`) or a file of your own.
 
     \b
@@ -59,8 +64,11 @@ def command(domain: str, corpus: str, out: Path, column: str | None, heldout: fl
       seqtutor pretrain molecules zinc250k --out prior.safetensors       (needs: pip install 'seqtutor[corpora]')
       seqtutor pretrain molecules mine.csv.gz --column smiles --augment 0.5 --out mine.safetensors
       seqtutor pretrain molecules zinc250k --out prior.safetensors --resume
-      seqtutor pretrain molecules mine.smi --from molecules --epochs 2 --learning-rate 3e-4 --out tuned.safetensors
+      seqtutor pretrain molecules mine.smi --from molecules --extend-vocabulary --out tuned.safetensors
       torchrun --nproc-per-node 2 -m seqtutor pretrain molecules zinc250k --out prior.safetensors
+
+    With --from the weights are another model's, and training ends before it overfits. In a file of your own every text
+    counts: one with tokens that the model lacks is told, not passed over.
 
     Beside OUT stand OUT.metrics.csv, OUT.loss.png (with matplotlib: pip install 'seqtutor[plots]') and
     OUT.checkpoint, which --resume reads and Ctrl-C writes; delete the checkpoint when you are done.
@@ -74,22 +82,35 @@ def command(domain: str, corpus: str, out: Path, column: str | None, heldout: fl
     quiet = quiet or not first
 
     from seqtutor.corpus import prepare
+    from seqtutor.model import ModelConfig, SequenceModel
+    from seqtutor.models import find_model
+    before = find_model(start) if start else None
+    network = SequenceModel.load(before, plugin.name) if before else None
+    if network is not None:
+        plugin = plugin.with_tokens(network.vocabulary.tokens)
     with Progress(f"reading {source.name}", None, quiet) as progress:
         prepared = prepare(plugin, source, heldout=heldout, progress=progress.update)
+        if foreign := prepared.manifest["foreign"]:
+            if extend_vocabulary:
+                plugin = plugin.with_tokens([*plugin.tokens, *sorted(foreign)])
+                prepared = prepare(plugin, source, heldout=heldout, progress=progress.update)
+                progress.say(f"new tokens: {' '.join(sorted(foreign))}")
+            elif not skip_unknown and corpus not in plugin.corpora:
+                raise UsageError(f"{source.name} has tokens that the model lacks: "
+                                 + ", ".join(f"{token} (in {count:,})" for token, count in foreign.items())
+                                 + "; add them with --extend-vocabulary, or leave such texts out with --skip-unknown")
         m = prepared.manifest
         progress.say(f"{source.name}: {m['rows']:,} rows, {m['left_out']:,} left out, {m['repeated']:,} repeated; "
                      f"{m['train']:,} to train on, {m['heldout']:,} held out")
 
     from seqtutor.condition import ConditionConfig
     from seqtutor.machine import set_threads
-    from seqtutor.model import ModelConfig, SequenceModel
-    from seqtutor.models import find_model
     from seqtutor.pretrain import PretrainConfig, plot_loss, pretrain
     set_threads(threads)
-    config = PretrainConfig(**training)
-    before = find_model(start) if start else None
+    training = {name: value for name, value in training.items() if value is not None}
+    config = PretrainConfig(**({"learning_rate": 5e-4, "patience": 3} if before else {}) | training)
     shape: dict[str, Any] = {"width": width, "depth": depth, "embedding": embedding, "dropout": dropout}
-    model = dataclasses.replace(SequenceModel.load(before, plugin.name).config if before else ModelConfig(),
+    model = dataclasses.replace(network.config if network else ModelConfig(),
                                 **{name: value for name, value in shape.items() if value is not None})
 
     with Progress("training", None, quiet) as progress:
