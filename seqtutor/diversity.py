@@ -94,6 +94,11 @@ class DiverseRewarder:
         return rewards
 
     @property
+    def costs(self) -> dict[str, float]:
+        """The rewarder's."""
+        return self.rewarder.costs
+
+    @property
     def objective(self) -> Objective:
         """What is rewarded now."""
         return self.rewarder.objective

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -30,8 +31,8 @@ from seqtutor.scoring import BATCH, one_by_one, values_of
 from seqtutor.transforms import Floats
 
 Tokens = Sequence[Sequence[str]]
-#: [rules][texts]: a value and an error ("" for none)
-Columns = list[list[tuple[Any, str]]]
+#: [rules][texts]: a value and an error ("" for none); seconds that each rule took
+Columns = tuple[list[list[tuple[Any, str]]], list[float]]
 
 
 @dataclass
@@ -88,6 +89,8 @@ class Rewarder:
         self._slow = any(rule.cost == "slow" for rule in self._end.values())
         self._rows: dict[bytes, int] = {}  # digest of a canonical form → row of the table
         self._table = np.empty((1, len(self._end)))  # never empty: invalid texts look up row 0, and not its numbers
+        self._seconds = np.zeros(len(self._end))
+        self._timed = 0  # texts that they were spent on
         self.warnings: list[str] = []
         self._warned: set[str] = set()
 
@@ -95,6 +98,11 @@ class Rewarder:
     def calls(self) -> int:
         """Oracle calls so far."""
         return len(self._rows)
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """Seconds a text of each end rule, where it was computed, as a mean since this object was made."""
+        return dict(zip(self._end, (self._seconds / max(1, self._timed)).tolist(), strict=True))
 
     def __call__(self, tokens: Tokens) -> Rewards:
         texts = [self.domain.join(row) for row in tokens]
@@ -161,10 +169,12 @@ class Rewarder:
         found = np.empty((len(texts), len(self._end)))
         if not self._end:
             return found
-        columns: Columns = [[] for _ in self._end]
-        for part in self._serial(texts) if self._executor is None else self._elsewhere(self._executor, texts):
+        columns: list[list[tuple[Any, str]]] = [[] for _ in self._end]
+        for part, seconds in self._serial(texts) if self._executor is None else self._elsewhere(self._executor, texts):
+            self._seconds += seconds
             for column, more in zip(columns, part, strict=True):
                 column += more
+        self._timed += len(texts)
         for j, (name, column) in enumerate(zip(self._end, columns, strict=True)):
             for error in dict.fromkeys(error for _, error in column if error):
                 self._warn_error(name, error)
@@ -181,7 +191,7 @@ class Rewarder:
         for part, found in scatter(executor, partial(_work, self._spec, self._names), texts, size):
             if isinstance(found, Died):
                 self._warn(str(found), f"scoring {part[0]!r} {found}; counted as nan (this is said once)")
-                yield [[(math.nan, "")] for _ in self._end]
+                yield [[(math.nan, "")] for _ in self._end], [0.0] * len(self._end)
             else:
                 yield found
 
@@ -279,7 +289,12 @@ def _rows_of(rule: Rule, tokens: Tokens) -> list[Floats]:
 
 
 def _columns(domain: Domain, rules: Any, texts: Sequence[str]) -> Columns:
-    return [values_of(domain, rule, texts) for rule in rules]
+    columns, seconds = [], []
+    for rule in rules:
+        started = time.perf_counter()
+        columns.append(values_of(domain, rule, texts))
+        seconds.append(time.perf_counter() - started)
+    return columns, seconds
 
 
 # -- in a worker process ---------------------------------------------------------------------------------------------

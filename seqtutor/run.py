@@ -45,8 +45,8 @@ from seqtutor.tutor import Tutor
 FORMAT = "seqtutor-run/1"
 SHOWN = 100  # sequences in best.csv
 
-#: what the loop tells its caller after every step: the step's figures
-Report = Callable[[dict[str, float]], None]
+#: what the loop tells its caller after every step: the step's figures, and ``costs``, seconds a text of each end rule
+Report = Callable[[dict[str, Any]], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +191,7 @@ def tune(folder: Path, setup: Setup, domain: Domain, prior: SequenceModel, *, re
                     tutor.reconsider()
                     pareto = Pareto.of(rewarder.objective, domain)
                 if report:
-                    report(rows[-1])
+                    report({**rows[-1], "costs": rewarder.costs})
                 if time.monotonic() - last > config.checkpoint_seconds:
                     keep()
                     last = time.monotonic()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seqtutor.cli.tune import told_costs
 from seqtutor.domain import Domain, Rule, SeqtutorError, UsageError
 from seqtutor.objective import Objective
 from seqtutor.plugins import load_domain
@@ -56,6 +57,7 @@ class Digits(Domain):
         Rule("deadly", "one over the number", deadly),
         Rule("deadly-thread", "one over the number", deadly_thread),
         Rule("exit", "leaves at 5", lambda batch: [sweep(batch) if text == "5" else 1.0 for text in batch]),
+        Rule("slow", "sleeps 20 ms a text", lambda batch: [time.sleep(0.02) or 1.0 for text in batch]),
         Rule("odd", "gives what is no number", odd),
         Rule("few", "gives too few", lambda batch: [1.0] * (len(batch) // 2)),
         Rule("digit", "the digit", lambda batch: [[float(d) for d in row] for row in batch], when="step"),
@@ -245,6 +247,21 @@ def test_results_do_not_depend_on_the_executor(digits: Domain, spec: str) -> Non
         assert sorted(one.warnings) == sorted(two.warnings)
     finally:
         two.close()
+
+
+@pytest.mark.parametrize("executor", ["serial", "processes:2"])
+def test_what_each_rule_costs(digits: Domain, spec: str, executor: str) -> None:
+    scorer = rewarder(digits, "half:1,slow:1", executor=executor, spec=spec)
+    try:
+        assert scorer.costs == {"half": 0, "slow": 0}
+        for _ in range(2):  # what was scored before costs nothing again
+            scorer([["1"], ["2"], ["3"], ["4"]])
+    finally:
+        scorer.close()
+    assert 0.02 <= scorer.costs["slow"] < 0.2
+    assert 0 < scorer.costs["half"] < 0.02
+    costs = {"half": 0.0001, "slow": 0.02, "slower": 1.5, "slowest": 60}
+    assert told_costs(costs) == " · slowest 60,000 ms · slower 1,500 ms"
 
 
 def test_molecules_in_a_process() -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import math
 import secrets
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def run(domain: Domain, spec: str, *, objective: str | None, out: Path, resume: 
             progress.update(last,
                             f"reward {at['reward']:.3f} · best {at['best']:.3f} · KL {at['kl']:.2f} · "
                             f"β {at['beta']:.3g} · valid {at['valid']:.0%} · unique {at['unique']:.0%}"
-                            + (f" · stage {at['stage']}" if "stage" in at else ""))
+                            + (f" · stage {at['stage']}" if "stage" in at else "") + told_costs(at["costs"]))
 
         try:
             ended = tune(out, setup, domain, prior, resume=resume, guard=not no_guard, report=report)
@@ -138,6 +139,12 @@ def run(domain: Domain, spec: str, *, objective: str | None, out: Path, resume: 
     click.echo(f"wrote {out}; seed {config.seed}; try: seqtutor generate {spec} --model {out}{again} -n 20", err=True)
     if ended:
         raise SeqtutorError(f"{out}: {ended}")
+
+
+def told_costs(costs: Mapping[str, float]) -> str:
+    """The two costliest rules of those that take a millisecond a text or more."""
+    slow = sorted((name for name in costs if costs[name] >= 1e-3), key=lambda name: -costs[name])[:2]
+    return "".join(f" · {name} {1000 * costs[name]:,.0f} ms" for name in slow)
 
 
 def read_sequences(path: Path) -> list[tuple[str, float]]:
