@@ -39,7 +39,7 @@ class PretrainConfig:
     batch_size: int = field(default=128, metadata={"help": "texts a step (and a process)"})
     learning_rate: float = field(default=2e-3, metadata={"help": "Adam's peak learning rate"})
     schedule: str = field(default="cosine", metadata={"help": "cosine (to zero) or step (halved each epoch from half)"})
-    warmup: int = field(default=200, metadata={"help": "steps of linear warm-up"})
+    warmup: int = field(default=200, metadata={"help": "steps of linear warm-up, at most a tenth of all"})
     clip: float = field(default=1.0, metadata={"help": "gradient norm above which gradients are scaled down"})
     augment: float = field(default=0.0, metadata={"help": "share of texts in another spelling, 0 to 1"})
     precision: str = field(default="auto", metadata={"help": "auto (bf16 where the machine has it), fp32 or bf16"})
@@ -275,9 +275,9 @@ def overfits(rows: Sequence[Mapping[str, Any]], patience: int) -> bool:
 
 
 def learning_rate(config: PretrainConfig, step: int, steps: int, per_epoch: int) -> float:
-    """The rate of ``step`` (from 0) of ``steps``: linear warm-up, then cosine to zero, or halved each epoch of the
-    second half of training."""
-    warm = min(1.0, (step + 1) / max(1, config.warmup))
+    """The rate of ``step`` (from 0) of ``steps``: linear warm-up (over a tenth at most), then cosine to zero, or halved
+    each epoch of the second half of training."""
+    warm = min(1.0, (step + 1) / max(1, min(config.warmup, steps // 10)))
     if config.schedule == "cosine":
         return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
     return config.learning_rate * warm * 0.5 ** max(0, (step - steps // 2) // per_epoch)

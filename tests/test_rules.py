@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rdkit import Chem, DataStructs
@@ -60,6 +62,21 @@ def test_similarity_is_rdkits() -> None:
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
     prints = [generator.GetFingerprint(Chem.MolFromSmiles(s)) for s in VALID]
     assert score(f"similarity({CAFFEINE})", VALID) == [DataStructs.TanimotoSimilarity(prints[1], p) for p in prints]
+
+
+def test_known_is_what_a_file_holds(tmp_path: Path) -> None:
+    file = tmp_path / "library.smi"
+    file.write_text("OCC first\nC[C@H](N)C(=O)[O-].[Na+]\nC1CC not one\n")
+    known = f"known({file})"
+    assert score(known, ["CCO", "CC(N)C(=O)O", "CCCO", "C1CC"]) == pytest.approx([1, 1, 0, math.nan], nan_ok=True)
+    file.write_text("CCCO\n")
+    os.utime(file, ns=(1, 1))  # whatever the clock's grain
+    assert score(known, ["CCO", "CCCO"]) == [0, 1]
+    (tmp_path / "none.smi").write_text("C1CC\n")
+    with pytest.raises(UsageError, match="there is no molecule in the file"):
+        DOMAIN.rule(f"known({tmp_path / 'none.smi'})")
+    with pytest.raises(UsageError, match="there is no file"):
+        DOMAIN.rule(f"known({tmp_path / 'no.smi'})")
 
 
 @pytest.mark.parametrize("spec", [*(rule.name for rule in DOMAIN.rules), "match(C)", f"similarity({ASPIRIN})"])

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
 
 from rdkit import Chem, DataStructs, rdBase
 from rdkit.Chem import rdMolDescriptors as rdmd
 
 from seqtutor.domain import Column, Finding, Rule, RuleFamily, UsageError
+from seqtutor.files import check_readable
 from seqtutor_molecules.catalogues import findings
 from seqtutor_molecules.descriptors import REMEMBERED, Molecule, molecule
 from seqtutor_molecules.reasons import why_bad_smarts, why_invalid
+from seqtutor_molecules.standard import flat_form, parse
 
 Measure = Callable[[Molecule], float]
 
@@ -114,6 +118,25 @@ def similarity(smiles: str) -> Rule:
                  lambda m: DataStructs.TanimotoSimilarity(fingerprint, m.fingerprint), 0, 1)
 
 
+def known(file: str) -> Rule:
+    """1 for a molecule of ``file`` (.smi, .csv with a column smiles, .sdf), otherwise 0; salts, charges and stereo make
+    no difference. Raises :class:`UsageError` for a file that cannot be read or holds no molecule."""
+    path = check_readable(Path(file))
+    molecules = _molecules(path, path.stat().st_mtime_ns)
+    if not molecules:
+        raise UsageError(f"known({file}): there is no molecule in the file")
+    return _rule(f"known({file})", f"1 if the molecule is in {file}, otherwise 0",
+                 lambda m: flat_form(m.mol) in molecules, 0, 1)
+
+
+@lru_cache(maxsize=8)
+def _molecules(path: Path, changed: int) -> frozenset[str]:
+    """Flat forms of what a file holds, read once as long as it does not change."""
+    from seqtutor_molecules.files import read_texts
+    mols = (parse(text) for text in read_texts(path))
+    return frozenset(form for mol in mols if mol is not None and (form := flat_form(mol)) is not None)
+
+
 def pmo(task: str) -> Rule:
     """The oracle of a task of Practical Molecular Optimization, 0 to 1. Raises :class:`UsageError`, with the nearest
     name, for one that is not there."""
@@ -131,6 +154,7 @@ FAMILIES: Sequence[RuleFamily] = (
     RuleFamily("match", "1 if the molecule contains the pattern, otherwise 0", "SMARTS", match),
     RuleFamily("similarity", "Tanimoto similarity to a molecule, 0 to 1 (Morgan, radius 2, 2048 bits)", "SMILES",
                similarity),
+    RuleFamily("known", "1 if the molecule is in the file, otherwise 0", "FILE", known),
     RuleFamily("pmo", "an oracle of Practical Molecular Optimization, 0 to 1 (Gao et al. 2022)", "TASK", pmo),
     RuleFamily("model", "what a model of your own says (ONNX, skops; joblib if trusted)", "FILE", _model),
 )

@@ -15,6 +15,9 @@ from seqtutor.cli.progress import Progress
 from seqtutor.domain import UsageError
 from seqtutor.files import check_writable
 
+#: settings for what is mostly some hundreds of one's own texts, if they are not given
+_OWN: dict[str, Any] = {"epochs": 20, "batch_size": 32, "learning_rate": 1e-3, "patience": 3}
+
 
 @click.command()
 @domain_argument
@@ -29,12 +32,13 @@ from seqtutor.files import check_writable
 @click.option("--dropout", type=float, help="before the head and between layers  [default: 0, or as in --from]")
 @click.option("--extend-vocabulary", is_flag=True, help="add the tokens of CORPUS that the model lacks")
 @click.option("--skip-unknown", is_flag=True, help="leave out texts with tokens that the model lacks")
-@click.option("--epochs", type=float, default=16, show_default=True, help="passes over the training texts")
-@click.option("--batch-size", type=int, default=128, show_default=True, help="texts a step (and a process)")
-@click.option("--learning-rate", type=float, help="Adam's peak rate  [default: 2e-3, or 5e-4 with --from]")
+@click.option("--epochs", type=float, help="passes over the training texts  [default: 16, or 20 with --from]")
+@click.option("--batch-size", type=int, help="texts a step (and a process)  [default: 128, or 32 with --from]")
+@click.option("--learning-rate", type=float, help="Adam's peak rate  [default: 2e-3, or 1e-3 with --from]")
 @click.option("--schedule", type=click.Choice(["cosine", "step"]), default="cosine", show_default=True,
               help="cosine to zero, or halved each epoch of the second half")
-@click.option("--warmup", type=int, default=200, show_default=True, help="steps of linear warm-up")
+@click.option("--warmup", type=int, default=200, show_default=True,
+              help="steps of linear warm-up, at most a tenth of all")
 @click.option("--clip", type=float, default=1.0, show_default=True, help="largest gradient norm")
 @click.option("--augment", type=float, default=0.0, show_default=True,
               help="share of texts in another spelling (randomised SMILES)")
@@ -108,7 +112,7 @@ def command(domain: str, corpus: str, out: Path, column: str | None, heldout: fl
     from seqtutor.pretrain import PretrainConfig, plot_loss, pretrain
     set_threads(threads)
     training = {name: value for name, value in training.items() if value is not None}
-    config = PretrainConfig(**({"learning_rate": 5e-4, "patience": 3} if before else {}) | training)
+    config = PretrainConfig(**(_OWN if before else {}) | training)
     shape: dict[str, Any] = {"width": width, "depth": depth, "embedding": embedding, "dropout": dropout}
     model = dataclasses.replace(network.config if network else ModelConfig(),
                                 **{name: value for name, value in shape.items() if value is not None})
