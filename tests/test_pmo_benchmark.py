@@ -146,16 +146,24 @@ def test_an_interrupted_run_leaves_no_file(pmo: ModuleType, reader: list[tuple[s
 def test_the_table(pmo: ModuleType, reader: list[tuple[str, int]], tmp_path: Path) -> None:
     pmo.run_all(["reader"], ["qed", "median1"], range(2), 20, tmp_path)
     pmo.run_all(["graph-ga"], ["qed"], range(1), 20, tmp_path)
-    text = pmo.tables(tmp_path)
     two = [pmo.read(tmp_path / "reader" / f"qed-{seed}.json")["auc"] for seed in (0, 1)]
-    rows = {line.split(" | ")[0].strip("| *"): line for line in text.splitlines() if line.startswith("|")}
     ga = pmo.read(tmp_path / "graph-ga" / "qed-0.json")["auc"]
-    assert rows["qed"].startswith(
-        f"| qed | {ga:.3f} | {statistics.fmean(two):.3f} ± {statistics.stdev(two):.3f} | 0.941 |")
-    assert rows["median1"].startswith("| median1 |  | ")
+
+    def rows() -> dict[str, str]:
+        return {line.split(" | ")[0].strip("| *"): line for line in pmo.tables(tmp_path).splitlines()
+                if line.startswith("|")}
+
+    said = f"| {statistics.fmean(two):.3f} ± {statistics.stdev(two):.3f} | {ga:.3f} |"
+    assert rows()["qed"] == f"| qed {said}"
+    # published columns are of 10,000 calls, and stand beside no others
+    for path in tmp_path.glob("*/*.json"):
+        path.write_text(path.read_text().replace('"calls": 20', '"calls": 10000'))
+    assert rows()["qed"].startswith(f"| qed {said} 0.941 |")
+    assert "|  | 0.356 |" in rows()["median1"]
     # sums are over what all our designers have run
-    assert rows["sum of 1"].startswith(f"| **sum of 1** | **{ga:.2f}** | **{statistics.fmean(two):.2f}** | **0.94** |")
-    assert rows["reader"].startswith("| reader | 2 × 2 | ")
+    sums = f"| **sum of 1** | **{statistics.fmean(two):.2f}** | **{ga:.2f}** | **0.94** |"
+    assert rows()["sum of 1"].startswith(sums)
+    assert rows()["reader"].startswith("| reader | 2 × 2 | ")
 
 
 def test_published_columns_add_up_to_their_published_sums(pmo: ModuleType) -> None:
