@@ -440,9 +440,24 @@ class Tutor:
         """Adds KL, KL by samples and entropy of the fresh sequences of a batch, in nats, to ``totals``."""
         if chunk.prior is not None and chunk.fresh is not None:
             mask, fresh = chunk.x.mask, chunk.fresh
-            totals += np.array([float(losses.kl_by_token(everything, chunk.prior, mask)[fresh].sum()),
-                                float((log_pi - chunk.log_p)[fresh].sum()),
-                                float(losses.entropy_by_token(everything, mask)[fresh].sum())])
+            before, after = self._importance(chunk.x, everything, log_pi)
+            totals += np.array([float((before * losses.kl_by_token(everything, chunk.prior, mask))[fresh].sum()),
+                                float((after * (log_pi - chunk.log_p))[fresh].sum()),
+                                float((before * losses.entropy_by_token(everything, mask))[fresh].sum())])
+
+    def _importance(self, x: Sequences, everything: Tensor, log_pi: Tensor) -> tuple[Tensor, Tensor]:
+        """π/b of what was written before each token and with it, float [batch, T], where b is what wrote: π at another
+        temperature, mixed with chance. (All is 1 where b is π, and at temperature 0, which never writes the rest.)"""
+        config = self.config
+        if config.temperature in (0, 1) and not config.epsilon:
+            return torch.ones_like(log_pi), torch.ones_like(log_pi)
+        heat = config.temperature or 1e-3
+        b = (everything / heat).softmax(-1)
+        possible = everything > -math.inf
+        b = b.lerp(possible / possible.sum(-1, keepdim=True), config.epsilon)
+        log_b = b.gather(-1, x.actions[..., None])[..., 0].log().masked_fill(~x.mask, 0.0)
+        after = (log_pi - log_b).cumsum(-1)
+        return (after - (log_pi - log_b)).exp(), after.exp()
 
     def _stay_within_budget(self) -> None:
         """Keeps the policy while its KL is within the budget; past it takes up the last such policy again."""

@@ -86,7 +86,8 @@ def test_reaches_the_optimum(method: str, grammar: bool, settings: dict[str, Any
         assert np.mean([f[name] for f in figures[-20:]]) == pytest.approx(float(np.sum(pi * np.log(pi / p))), abs=noise)
 
 
-@pytest.mark.parametrize(("method", "settings"), [("path", {"lam": 1.0}), ("g", BOOTSTRAP), ("sac", CRITIC)])
+@pytest.mark.parametrize(("method", "settings"), [
+    ("path", {"lam": 1.0}), ("psi", BOOTSTRAP), ("g", BOOTSTRAP), ("sac", CRITIC)])
 def test_reaches_the_optimum_from_a_fixed_set(method: str, settings: dict[str, Any]):
     """Every text once an update, none of them the policy's own."""
     t, tree = make_tutor(method, **{"batch": 0, "given": 29, "critic_ridge": 1e-4, **settings})
@@ -95,6 +96,19 @@ def test_reaches_the_optimum_from_a_fixed_set(method: str, settings: dict[str, A
     check_at_optimum(t, tree)
     for name in ("kl", "kl_sampled", "entropy", "reward", "valid", "unique"):
         assert math.isnan(figures[-1][name])
+
+
+@pytest.mark.parametrize(("method", "settings"), [
+    ("psi", {"target_rate": 0.5}), ("g", {"target_rate": 0.5}), ("path", {})])
+def test_a_discount_has_its_own_fixed_point(method: str, settings: dict[str, Any]):
+    """γ = 0.8: Ψ(s, a) = log p + r/β + γ·logsumexp Ψ(s'), which is no longer the optimum over sequences."""
+    t, tree = make_tutor(method, gamma=0.8, steps=300, batch=0, given=29, critic_ridge=1e-4, **settings)
+    t.give([(tree.text(leaf), math.nan) for leaf in tree.leaves])
+    run(t)
+    psi = tree.solve(BETA, gamma=0.8)
+    assert distance(tree.probabilities(psi), tree.probabilities(tree.solve(BETA))) > 0.03
+    assert distance(policy(t, tree), tree.probabilities(psi)) < 0.01
+    assert t.log_z() == pytest.approx(logsumexp(psi[()].values()), abs=0.01)
 
 
 @pytest.mark.parametrize("fresh", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -108,6 +122,22 @@ def test_q_reaches_its_own_fixed_point(fresh: bool):
     assert distance(tree.probabilities(q), tree.probabilities(tree.solve(BETA))) > 0.03  # not the optimum of KL control
     assert distance(policy(t, tree), tree.probabilities(q)) < 0.01
     assert t.log_z() == pytest.approx(logsumexp(q[()].values()), abs=0.02)
+
+
+@pytest.mark.parametrize("settings", [{}, {"epsilon": 0.2}, {"temperature": 1.5}, {"temperature": 0.7, "epsilon": 0.1},
+                                      {"temperature": 0.0, "epsilon": 0.5}])
+@pytest.mark.parametrize("grammar", [True, False])
+def test_the_kl_told_is_the_policys_whatever_wrote_the_samples(settings: dict[str, float], grammar: bool):
+    t, tree = make_tutor(grammar=grammar, steps=40)
+    run(t)  # away from the prior
+    other, _ = make_tutor(grammar=grammar, batch=20_000, seed=1, steps=1, **settings)
+    other.policy.load_state_dict(t.policy.state_dict())
+    p, pi = tree.probabilities(tree.log_p), policy(t, tree)
+    kl, entropy = float(np.sum(pi * np.log(pi / p))), -float(np.sum(pi * np.log(pi)))
+    figures = other.step()
+    assert kl > 0.2
+    for name, expected, noise in (("kl", kl, 0.03), ("kl_sampled", kl, 0.06), ("entropy", entropy, 0.06)):
+        assert figures[name] == pytest.approx(expected, abs=noise), name
 
 
 def test_credited_rewards_sum_to_the_score():
