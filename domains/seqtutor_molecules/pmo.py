@@ -22,6 +22,7 @@ from rdkit.Chem import rdMolDescriptors as rdmd
 
 from seqtutor.domain import nearest
 from seqtutor_molecules import pharmacophores
+from seqtutor_molecules.classifiers import CLASSIFIED, classifier
 from seqtutor_molecules.descriptors import Molecule, molecule
 
 Measure = Callable[[Molecule], float]
@@ -206,7 +207,10 @@ TASKS: Mapping[str, Callable[[], Measure]] = {
 
 @cache
 def oracle(name: str) -> Measure:
-    """The oracle called ``name``. Raises :class:`seqtutor.domain.UsageError` with the nearest name."""
+    """The oracle called ``name``, one of ``TASKS`` or ``CLASSIFIED``. Raises :class:`seqtutor.domain.UsageError` with
+    the nearest name, or where the file of a classifier is not here."""
+    if name in CLASSIFIED:
+        return classifier(name)
     if name not in TASKS:
-        raise nearest(name, TASKS, "PMO task")
+        raise nearest(name, [*TASKS, *CLASSIFIED], "PMO task")
     return TASKS[name]()
