@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqtutor.domain import Domain, Proposer, UnknownToken
+from seqtutor.domain import Domain, Proposer, SeqtutorError, UnknownToken
 from seqtutor.machine import autocasting
 from seqtutor.policy import Permitted, chosen, log_probs, padded
 from seqtutor.sampling import Sampler
@@ -20,11 +20,12 @@ _CHUNK = 256  # texts that run through the network together
 
 def proposed(domain: Domain, sampler: Sampler, propose: Proposer, seed: int) -> Iterator[tuple[list[int], int]]:
     """Samples as a domain puts them together, without end: the ids of each as :meth:`Sampler.sample_ids` has them, and
-    how many leading ones were given."""
+    how many leading ones were given. Raises :class:`SeqtutorError` where the domain has nothing to propose."""
     writer, rng = ModelWriter(domain, sampler), Random(seed)
-    while True:
-        for beginning, text in propose(writer, sampler.config.batch, rng):
+    while pairs := propose(writer, sampler.config.batch, rng):
+        for beginning, text in pairs:
             yield [*writer.ids(text), EOS][:sampler.config.max_length], len(writer.ids(beginning))
+    raise SeqtutorError("there is no way to write what is to be kept with the tokens of this model")
 
 
 class ModelWriter:

@@ -12,7 +12,7 @@ from rdkit import Chem, DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 from rdkit.Chem.rdRGroupDecomposition import RGroupDecomposition, RGroupDecompositionParameters
 
-from seqtutor.domain import UnknownToken, UsageError
+from seqtutor.domain import SeqtutorError, UnknownToken, UsageError
 from seqtutor.generate import generate
 from seqtutor.models import entries, load_model
 from seqtutor.objective import Objective
@@ -193,6 +193,12 @@ def test_what_the_model_cannot_write_is_told_by_token() -> None:
             generate(MOLECULES, model, 1, options=options)
     with pytest.raises(UsageError, match="leave out the prefix 'CC'"):
         generate(MOLECULES, model, 1, prefix="CC", options={"scaffold": "C*"})
+
+
+def test_a_proposer_that_has_nothing_is_told(peptides, tiny_model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(peptides), "proposer", lambda self, **options: lambda writer, n, rng: [])
+    with pytest.raises(SeqtutorError, match="no way to write what is to be kept"):
+        generate(peptides, tiny_model, 1, sampling=SamplingConfig(precision="fp32", max_length=12))
 
 
 # -- the tutor ------------------------------------------------------------------------------------------------------
