@@ -25,8 +25,7 @@ Measure = Callable[[Molecule], float]
 CLASSIFIED = ("drd2", "gsk3b", "jnk3")
 
 _BITS = 2048
-#: ECFP4, and FCFP6 with counts, as the classifiers were trained on
-_ECFP4 = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=_BITS)
+#: What drd2 was trained on, with counts; the others on the fingerprint that every molecule has
 _FCFP6 = rdFingerprintGenerator.GetMorganGenerator(
     radius=3, atomInvariantsGenerator=rdFingerprintGenerator.GetMorganFeatureAtomInvGen())
 
@@ -42,7 +41,13 @@ def classifier(name: str) -> Measure:
         probability = machine(record)
         return lambda m: probability(_counts(m))
     probability = forest(record)
-    return lambda m: probability(np.asarray(_ECFP4.GetFingerprintAsNumPy(m.mol), np.float64))
+    return lambda m: probability(_bits(m))
+
+
+def _bits(m: Molecule) -> NDArray[np.float64]:
+    row = np.zeros(_BITS)
+    row[list(m.fingerprint.GetOnBits())] = 1
+    return row
 
 
 def _counts(m: Molecule) -> NDArray[np.float64]:
