@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,8 +37,8 @@ class Experience:
 
 
 class Memory:
-    """``recent``: the last sequences, in a ring. ``best``: the highest scores, each canonical form once. ``given``:
-    those of the user, kept for good.
+    """``recent``: the last sequences, in a ring. ``best``: the highest scores, each canonical form once; of equal ones
+    the later are kept, so that on a plateau they move on. ``given``: those of the user, kept for good.
 
         memory = Memory(recent=1000, best=100)
         memory.add(experiences)
@@ -49,6 +50,7 @@ class Memory:
         self.recent: list[Experience] = []
         self.best: list[Experience] = []  # highest first
         self.given: list[Experience] = []
+        self.lowest = math.inf  # of the scores of all valid sequences so far
 
     def add(self, experiences: Iterable[Experience]) -> None:
         """Remembers them; what falls off either end is forgotten."""
@@ -56,21 +58,30 @@ class Memory:
         if self.recent_size:
             self.recent = (self.recent + experiences)[-self.recent_size:]
         if self.best_size:
-            found = {e.canonical: e for e in self.best}
+            known, new = {e.canonical: e for e in self.best}, dict[str, Experience]()
             for e in experiences:  # spellings of one thing may differ in what their steps earn
-                if e.canonical and (e.canonical not in found or e.total > found[e.canonical].total):
-                    found[e.canonical] = e
-            self.best = sorted(found.values(), key=lambda e: -e.total)[:self.best_size]  # stable: the earlier one first
+                before = new.get(e.canonical) or known.get(e.canonical)
+                if e.canonical and (before is None or e.total > before.total):
+                    new[e.canonical] = e
+            old = [e for text, e in known.items() if text not in new]
+            self.best = sorted([*new.values(), *old], key=lambda e: -e.total)[:self.best_size]  # stable: new ones first
+        self.lowest = min([self.lowest, *(e.total for e in experiences if e.canonical)])
+
+    @property
+    def leaders(self) -> list[Experience]:
+        """The best, if something else is known to be worse; none while everything scored the same, since then they are
+        nothing to learn from."""
+        return self.best if self.best and self.best[0].total > self.lowest else []
 
     def sample_recent(self, n: int, rng: np.random.Generator) -> list[Experience]:
         """``n`` of the recent ones, uniformly, with repeats only when there are fewer."""
         return _draw(self.recent, n, None, rng)
 
     def sample_best(self, n: int, rng: np.random.Generator) -> list[Experience]:
-        """``n`` of the best by rank: weight 1 / (κN + rank), κ = ``rank`` (Tripp et al. 2020); κ → ∞ is uniform."""
-        size = len(self.best)
-        weights = 1.0 / (self.rank * size + np.arange(size)) if size else None
-        return _draw(self.best, n, weights, rng)
+        """``n`` of the leaders by rank: weight 1 / (κN + rank), κ = ``rank`` (Tripp et al. 2020); κ → ∞ is uniform."""
+        leaders = self.leaders
+        weights = 1.0 / (self.rank * len(leaders) + np.arange(len(leaders))) if leaders else None
+        return _draw(leaders, n, weights, rng)
 
     def sample_given(self, n: int, rng: np.random.Generator) -> list[Experience]:
         """``n`` of the user's own, uniformly."""
@@ -89,7 +100,7 @@ class Memory:
             tensors[name] = torch.from_numpy(np.concatenate(arrays)) if arrays else torch.zeros(0)
         return tensors, {"recent": len(self.recent), "best": len(self.best), "lengths": [len(e.ids) for e in both],
                          "given": [e.given for e in both], "canonical": [e.canonical for e in both],
-                         "features": len(both[0].features) if both else 0}
+                         "features": len(both[0].features) if both else 0, "lowest": self.lowest}
 
     def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Takes over what :meth:`state` gave."""
@@ -103,6 +114,7 @@ class Memory:
             at += length
         ends = state["recent"], state["recent"] + state["best"]
         self.recent, self.best, self.given = found[:ends[0]], found[ends[0]:ends[1]], found[ends[1]:]
+        self.lowest = state["lowest"]
 
 
 def _draw(source: Sequence[Experience], n: int, weights: NDArray[np.floating] | None,

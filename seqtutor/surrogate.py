@@ -93,9 +93,9 @@ class Screen:
 
     def __call__(self, candidates: Sequence[str], scored: Mapping[str, float], n: int, rng: Random) -> list[str]:
         """The ``n`` most promising of the ``candidates`` and of their edits that are not in ``scored`` (canonical text
-        → score); by chance while fewer than 2·``n`` are scored."""
+        → score); by chance while fewer than 2·``n`` are scored, or all scored the same."""
         pool = [text for text in dict.fromkeys(candidates) if text not in scored]
-        if len(scored) < 2 * n or not pool:
+        if len(scored) < 2 * n or not pool or len(set(scored.values())) == 1:
             return rng.sample(pool, min(n, len(pool)))
         kappa = math.exp(rng.uniform(*map(math.log, _KAPPA)))
         fitted = _spread(scored, _FITTED, rng)

@@ -171,6 +171,8 @@ class Tutor:
             setattr(self.memory, name, [replace(e, reward=credited(scores, i, len(e.ids)))
                                         for i, e in enumerate(remembered) if not math.isnan(scores.end[i])])
         self.memory.best.sort(key=lambda e: -e.total)
+        self.memory.lowest = min((e.total for e in self.memory.recent + self.memory.best if e.canonical),
+                                 default=math.inf)
 
     @torch.no_grad()
     def log_z(self) -> float:
@@ -200,12 +202,13 @@ class Tutor:
 
     def _neighbours(self, number: int) -> list[NDArray[np.int64]]:
         """Edits and variants of the best remembered sequences, as ids with eos; those outside the vocabulary or the
-        grammar are left out."""
-        config, best = self.config, [e.canonical for e in self.memory.best]
-        if not best or not config.edits + config.variants:
+        grammar are left out. While nothing has scored better than anything else, samples stand for edits."""
+        config, best = self.config, [e.canonical for e in self.memory.leaders]
+        if not self.memory.best or not config.edits + config.variants:
             return []
         rng = Random(f"{config.seed} {number}")
-        texts = self._accepted(self.domain.edits(best, config.edits, rng)) if config.edits else []
+        texts = (self.domain.edits(best, config.edits, rng) if best else self._candidates(rng)) if config.edits else []
+        texts = self._accepted(texts)
         if self.screen is not None:
             texts = self._accepted(
                 self.screen([*texts, *self._candidates(rng)], self.memory.scores(), config.screen, rng))
@@ -297,7 +300,7 @@ class Tutor:
                     now, _ = log_probs(self.policy, x.ids[:, :-1], self.permitted.along(x.ids[:, :-1]))
                     self._measure(Chunk(x, chunk.log_p[rows], chunk.nats[rows], x.mask, chunk.prior[rows], rows[rows]),
                                   now, chosen(now, x.actions, x.mask), totals)
-        best = {e.canonical for e in self.memory.best}
+        best = {e.canonical for e in self.memory.leaders}
         return self._batched([e for e in experiences if e is not None and e.canonical in best])
 
     def _nats(self, e: Experience) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from seqtutor.diversity import DiverseRewarder, Diversity
 from seqtutor.domain import Domain, UsageError
 from seqtutor.hits import Hits, Pareto
 from seqtutor.model import SequenceModel
+from seqtutor.models import load_model
 from seqtutor.objective import Objective
+from seqtutor.plugins import load_domain
 from seqtutor.rewards import Rewarder
 from seqtutor.run import Setup, read_rows, tune
 from seqtutor.settings import TuneConfig
@@ -225,3 +228,18 @@ def test_climb_learns_the_best_it_remembers(peptides: Domain, tiny_model: Sequen
     assert np.mean([row["reward"] for row in rows[-5:]]) > np.mean([row["reward"] for row in rows[:5]]) + 0.05
     assert rows[0]["kl"] == 0
     assert rows[-1]["kl"] > 0
+
+
+def test_a_plateau_is_searched_by_samples_of_the_prior() -> None:
+    """A gate that nothing passes: what is scored are samples, as many as edits would be, and nothing is learnt."""
+    molecules, prior = load_domain("molecules"), load_model("molecules", "molecules")
+    tutor = Tutor(molecules, prior, Rewarder(molecules, Objective.parse("match([Pt])", molecules)),
+                  TuneConfig(method="climb", steps=9, batch=4, edits=16, screen=16, variants=4, best=8, seed=1))
+    rows = [tutor.step() for _ in range(4)]
+    assert all(torch.equal(a, b) for a, b in zip(tutor.policy.parameters(), prior.parameters(), strict=True))
+    assert [row["kl"] for row in rows] == [0, 0, 0, 0]
+    assert rows[-1]["calls"] >= 4 + 3 * (4 + 13)  # the first step has nothing to be a neighbour of
+    leader = tutor.memory.best[0]
+    tutor.memory.add([replace(leader, reward=leader.reward + 1)])
+    tutor.step()  # now something leads, and is learnt
+    assert not all(torch.equal(a, b) for a, b in zip(tutor.policy.parameters(), prior.parameters(), strict=True))

@@ -39,6 +39,32 @@ def test_best_holds_the_highest_score_of_each_thing():
     assert memory.recent == []
 
 
+def test_of_equal_scores_the_later_stay():
+    """So that on a plateau the best move on; the same thing again is not later."""
+    memory = Memory(recent=0, best=2)
+    memory.add([experience(1.0, "a"), experience(0.0, "b")])
+    memory.add([experience(1.0, "c"), experience(1.0, "a", seed=5)])
+    assert [e.canonical for e in memory.best] == ["c", "a"]
+    memory.add([experience(1.0, "d")])
+    assert [e.canonical for e in memory.best] == ["d", "c"]
+    memory.add([experience(1.5, "c")])
+    assert [e.canonical for e in memory.best] == ["c", "d"]
+
+
+def test_nothing_leads_while_everything_scored_the_same():
+    memory, rng = Memory(recent=4, best=2), np.random.default_rng(0)
+    assert memory.leaders == []
+    memory.add([experience(0.5, "a"), experience(0.5, "b"), experience(0.0, "")])  # what is invalid is no measure
+    assert len(memory.best) == 2
+    assert memory.leaders == memory.sample_best(3, rng) == []
+    memory.add([experience(0.25, "c")])  # too bad to be remembered
+    assert [e.canonical for e in memory.leaders] == ["a", "b"]
+    other = Memory(recent=4, best=2)
+    other.load(*memory.state())
+    assert [e.canonical for e in other.leaders] == ["a", "b"]
+    assert len(other.sample_best(3, rng)) == 3
+
+
 def test_recent_is_a_ring():
     memory = Memory(recent=4, best=0)
     all_of_them = [experience(i, f"x{i}") for i in range(7)]

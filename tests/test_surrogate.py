@@ -66,6 +66,8 @@ def test_without_scores_chance_decides(molecules: Domain) -> None:
     assert TEXTS[0] not in kept
     assert kept == Screen(molecules)(TEXTS, {TEXTS[0]: 1.0}, 4, Random(0))
     assert Screen(molecules)([], {}, 4, Random(0)) == []
+    same = dict.fromkeys(TEXTS[:4], 0.5)  # enough scores, and nothing in them
+    assert Screen(molecules)(TEXTS, same, 2, Random(0)) == Random(0).sample(TEXTS[4:], 2)
 
 
 def test_a_domain_without_features_says_so() -> None:
