@@ -165,10 +165,12 @@ def test_a_small_ring_with_a_double_bond_is_kept_when_a_parent_has_one_and_never
     assert not any(map(has, DOMAIN.edits(["C1CCC1", "C1CC1CC"], 40, Random(0))))
 
 
-def test_nothing_comes_of_nothing() -> None:
+def test_nothing_comes_of_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     assert DOMAIN.edits([], 5, Random(0)) == []
     assert DOMAIN.edits(["C1CC", "", "[Fe]"], 5, Random(0)) == []
     assert DOMAIN.edits(["CCO"], 0, Random(0)) == []
+    assert DOMAIN.edits(["Nc1c#c(Br)cnc1"], 3, Random(0)) == []  # RDKit reads it, but has no Kekulé form of it
+    assert capfd.readouterr().err == ""
 
 
 def test_rdkit_stays_quiet(capfd: pytest.CaptureFixture[str]) -> None:

@@ -51,7 +51,8 @@ def edits(texts: Sequence[str], n: int, rng: Random) -> list[str]:
     """Up to ``n`` different molecules in standard form, none in ``texts``; each joins parts of two of the ``texts`` or
     changes one of them. Earlier texts count as better and are taken more often; what is no molecule, or cannot be
     brought into the prior's alphabet, is passed over. Hundreds a second on one core."""
-    parents = list({graph.text: graph for text in texts if (graph := _graph(text)) is not None}.values())
+    with rdBase.BlockLogs():
+        parents = list({graph.text: graph for text in texts if (graph := _graph(text)) is not None}.values())
     known, found = {*texts, *(parent.text for parent in parents)}, list[str]()
     weights = list(accumulate(1 / (max(1.0, RANK * len(parents)) + k) for k in range(len(parents))))
     with rdBase.BlockLogs():
@@ -85,7 +86,10 @@ def _graph(text: str) -> _Graph | None:
     for atom in mol.GetAtoms():  # the hydrogen of [nH] may move or go like any other
         atom.SetNoImplicit(False)
         atom.SetNumExplicitHs(0)
-    mol.UpdatePropertyCache()
+    try:
+        mol.UpdatePropertyCache()
+    except Chem.MolSanitizeException:  # RDKit reads a triple bond in an aromatic ring, and cannot write it in Kekulé form
+        return None
     neighbours = tuple(tuple(a.GetIdx() for a in atom.GetNeighbors()) for atom in mol.GetAtoms())
     links = tuple((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()
                   if bond.GetBondType() == Chem.BondType.SINGLE and not bond.IsInRing())
