@@ -84,17 +84,17 @@ _KAPPA = (0.1, 2.0)
 
 
 class Screen:
-    """Chooses among candidates by a :class:`Surrogate`. Nothing is kept from one step to the next but features, so a
-    run that is gone on with chooses the same."""
+    """Chooses among candidates by a :class:`Surrogate`, of those that ``accepted`` lets pass. Nothing is kept from one
+    step to the next but features, so a run that is gone on with chooses the same."""
 
-    def __init__(self, domain: Domain):
+    def __init__(self, domain: Domain, accepted: Callable[[Sequence[str]], list[str]] = list):
         domain.features(())  # refuses where there are none
-        self._domain, self._surrogate = domain, Surrogate(domain.features)
+        self._domain, self._accepted, self._surrogate = domain, accepted, Surrogate(domain.features)
 
     def __call__(self, candidates: Sequence[str], scored: Mapping[str, float], n: int, rng: Random) -> list[str]:
         """The ``n`` most promising of the ``candidates`` and of their edits that are not in ``scored`` (canonical text
         → score); by chance while fewer than 2·``n`` are scored, or all scored the same."""
-        pool = [text for text in dict.fromkeys(candidates) if text not in scored]
+        pool = self._accepted([text for text in dict.fromkeys(candidates) if text not in scored])
         if len(scored) < 2 * n or not pool or len(set(scored.values())) == 1:
             return rng.sample(pool, min(n, len(pool)))
         kappa = math.exp(rng.uniform(*map(math.log, _KAPPA)))
@@ -109,7 +109,7 @@ class Screen:
         for _ in range(_GENERATIONS):
             parents = heapq.nlargest(2 * n, promises, key=promises.__getitem__)
             edits = self._domain.edits(parents, n, rng)
-            new = [text for text in edits if text not in scored and text not in promises]
+            new = self._accepted([text for text in edits if text not in scored and text not in promises])
             if new:
                 promises |= dict(zip(new, promise(new), strict=True))
         return heapq.nlargest(n, promises, key=promises.__getitem__)

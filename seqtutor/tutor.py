@@ -79,7 +79,7 @@ class Tutor:
             if config.method == "sac" else None
         self.target = copy.deepcopy((self.policy, self.critic)) if config.method in BOOTSTRAPPED else None
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
-        self.screen = Screen(domain) if config.screen else None
+        self.screen = Screen(domain, self._accepted) if config.screen else None
         self.memory = Memory(config.recent_size, config.best_size, config.rank)
         self.beta = BetaControl(config.control, config.beta, config.kl)
         self.rates = RateControl(targets or {})
@@ -208,10 +208,8 @@ class Tutor:
             return []
         rng = Random(f"{config.seed} {number}")
         texts = (self.domain.edits(best, config.edits, rng) if best else self._candidates(rng)) if config.edits else []
-        texts = self._accepted(texts)
-        if self.screen is not None:
-            texts = self._accepted(
-                self.screen([*texts, *self._candidates(rng)], self.memory.scores(), config.screen, rng))
+        texts = self._accepted(texts) if self.screen is None else \
+            self.screen([*texts, *self._candidates(rng)], self.memory.scores(), config.screen, rng)
         for text in rng.sample(best, min(config.variants, len(best))):
             texts += self.domain.variants(text, 1, rng)
         found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 import numpy as np
@@ -68,6 +69,20 @@ def test_without_scores_chance_decides(molecules: Domain) -> None:
     assert Screen(molecules)([], {}, 4, Random(0)) == []
     same = dict.fromkeys(TEXTS[:4], 0.5)  # enough scores, and nothing in them
     assert Screen(molecules)(TEXTS, same, 2, Random(0)) == Random(0).sample(TEXTS[4:], 2)
+
+
+def test_what_is_not_accepted_is_never_chosen(molecules: Domain) -> None:
+    """Of the candidates and of their edits; as many are chosen all the same."""
+    scored = {text: float(len(text)) for text in TEXTS}
+
+    def aromatic(texts: Sequence[str]) -> list[str]:
+        return [text for text in texts if "c1" in text]
+
+    candidates = molecules.edits(TEXTS, 40, Random(0))
+    assert aromatic(candidates) != candidates
+    kept = Screen(molecules, aromatic)(candidates, scored, 4, Random(3))
+    assert len(kept) == 4
+    assert aromatic(kept) == kept
 
 
 def test_a_domain_without_features_says_so() -> None:

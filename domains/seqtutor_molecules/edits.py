@@ -88,7 +88,7 @@ def _graph(text: str) -> _Graph | None:
         atom.SetNumExplicitHs(0)
     try:
         mol.UpdatePropertyCache()
-    except Chem.MolSanitizeException:  # RDKit reads a triple bond in an aromatic ring, and cannot write it in Kekulé form
+    except Chem.MolSanitizeException:  # RDKit reads a triple bond in an aromatic ring, but has no Kekulé form of it
         return None
     neighbours = tuple(tuple(a.GetIdx() for a in atom.GetNeighbors()) for atom in mol.GetAtoms())
     links = tuple((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()
