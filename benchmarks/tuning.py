@@ -39,7 +39,7 @@ from seqtutor.models import find_model
 from seqtutor.objective import Objective
 from seqtutor.plugins import load_domain
 from seqtutor.rewards import Rewarder
-from seqtutor.sampling import Sampler
+from seqtutor.sampling import Sampler, SamplingConfig
 from seqtutor.settings import TuneConfig
 from seqtutor.tutor import Chunk, Tutor
 
@@ -105,11 +105,16 @@ def run(domain: Domain, prior: SequenceModel, objective: Objective, name: str, s
     return tutor, rows
 
 
+def longest(domain: Domain) -> int:
+    """Tokens after which a sample is cut off where nothing is asked for."""
+    return domain.request((), 0).max_length
+
+
 def figures(domain: Domain, model: SequenceModel, prior: SequenceModel, objective: Objective, n: int,
             seed: int) -> dict[str, float]:
     """Of ``n`` fresh samples: rules and reward (means of the valid), quality, KL exact at every token."""
     grammar = domain.grammar(model.vocabulary.all)
-    ids = Sampler(model, seed=seed, grammar=grammar).sample_ids(n)
+    ids = Sampler(model, SamplingConfig(max_length=longest(domain)), seed=seed, grammar=grammar).sample_ids(n)
     tokens = [model.vocabulary.decode(row) for row in ids]
     texts = [domain.join(row) for row in tokens]
     scores = Rewarder(domain, objective)(tokens)
@@ -156,18 +161,21 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     beta = arguments.beta or objective.beta or TuneConfig().beta
     config = TuneConfig(beta=beta, batch=arguments.batch, seed=arguments.seed,
-                        max_length=domain.request((), 0).max_length)
+                        max_length=longest(domain))
 
     # 1. The front
     place = arguments.out / "front.npy"
     if not place.exists():
-        sampler = Sampler(prior, seed=arguments.seed + 1, grammar=domain.grammar(prior.vocabulary.all))
+        sampler = Sampler(prior, SamplingConfig(max_length=longest(domain)), seed=arguments.seed + 1,
+                          grammar=domain.grammar(prior.vocabulary.all))
         ids = sampler.sample(arguments.samples)
         with atomic(place) as temporary:
             np.save(temporary, Rewarder(domain, objective)(ids).total)
     rewards = np.load(place)
-    print(f"{arguments.objective} ({objective.about}), β = {beta:g}, batch {config.batch}, {threads} threads, "
-          f"{arguments.seconds:g} s a method; the front from {len(rewards):,} samples of the prior\n")
+    rewards = rewards[~np.isnan(rewards)]  # what cannot be scored teaches nothing, and is no part of the limit
+    about = f" ({objective.about})" if objective.about else ""
+    print(f"{arguments.objective}{about}, β = {beta:g}, batch {config.batch}, {threads} threads, "
+          f"{arguments.seconds:g} s a method; the front from {len(rewards):,} scored samples of the prior\n")
     print(table([{k: round(v, 4) for k, v in row.items()} for row in front(rewards)]) + "\n")
 
     # 2. The methods
