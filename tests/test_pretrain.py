@@ -36,18 +36,9 @@ from seqtutor.known import KnownTexts
 from seqtutor.machine import trains_in_bf16
 from seqtutor.model import ModelConfig, SequenceModel
 from seqtutor.plugins import load_domain
-from seqtutor.pretrain import (
-    PretrainConfig,
-    begin_with,
-    grown,
-    heldout_loss,
-    learning_rate,
-    lowest,
-    overfits,
-    plot_loss,
-    pretrain,
-)
+from seqtutor.pretrain import PretrainConfig, heldout_loss, learning_rate, lowest, overfits, plot_loss, pretrain
 from seqtutor.sampling import Sampler
+from seqtutor.transfer import begin_with, grown
 from seqtutor.vocabulary import BOS, EOS, PAD, Vocabulary
 
 ROOT = Path(__file__).parent.parent
