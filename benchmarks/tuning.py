@@ -128,8 +128,9 @@ def figures(domain: Domain, model: SequenceModel, prior: SequenceModel, objectiv
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """As Markdown."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    """As Markdown; without a column that holds nothing but nan."""
+    names = [name for name in dict.fromkeys(name for row in rows for name in row)
+             if any(row[name] == row[name] for row in rows if name in row)]
     def shown(value: Any) -> str:
         return f"{value:.4g}" if isinstance(value, float) else str(value)
     lines = ["| " + " | ".join(names) + " |", "| " + " | ".join("---" for _ in names) + " |"]
