@@ -50,11 +50,9 @@ def _unpacked(data: bytes) -> bytes:
                 raise SeqtutorError("the .mxl holds no score of readable size")
             with archive.open(scores[0]) as file:
                 return file.read(LARGEST)
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError, EOFError) as error:
-        raise SeqtutorError(f"a damaged .mxl ({error})") from error
-    except Exception as error:  # zlib.error and what else a damaged archive raises
-        if isinstance(error, SeqtutorError):
-            raise
+    except SeqtutorError:
+        raise
+    except Exception as error:  # BadZipFile, zlib.error and what else a damaged archive raises
         raise SeqtutorError(f"a damaged .mxl ({error})") from error
 
 
