@@ -51,11 +51,11 @@ def edits(texts: Sequence[str], n: int, rng: Random) -> list[str]:
     """Up to ``n`` different molecules in standard form, none in ``texts``; each joins parts of two of the ``texts`` or
     changes one of them. Earlier texts count as better and are taken more often; what is no molecule, or cannot be
     brought into the prior's alphabet, is passed over. Hundreds a second on one core."""
+    found: list[str] = []
     with rdBase.BlockLogs():
         parents = list({graph.text: graph for text in texts if (graph := _graph(text)) is not None}.values())
-    known, found = {*texts, *(parent.text for parent in parents)}, list[str]()
-    weights = list(accumulate(1 / (max(1.0, RANK * len(parents)) + k) for k in range(len(parents))))
-    with rdBase.BlockLogs():
+        known = {*texts, *(parent.text for parent in parents)}
+        weights = list(accumulate(1 / (max(1.0, RANK * len(parents)) + k) for k in range(len(parents))))
         for _ in range(TRIES * n if parents else 0):
             if len(found) == n:
                 break
