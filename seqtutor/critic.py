@@ -2,8 +2,8 @@
 
 A value that is learnt by gradient inside the policy's network lags behind and disturbs the policy. So V is the least
 squares fit to the last few thousand sequences, which costs a product and a solve a step and needs no learning rate
-(least-squares temporal differences: Bradtke & Barto 1996); and Q, which must come to know what the prior's states do
-not tell, has an LSTM of its own.
+(least-squares temporal differences: Bradtke & Barto 1996); and Q is read from the prior's states, which stand still,
+and from what was in them so far.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from seqtutor import checkpoint
 from seqtutor.machine import autocasting
-from seqtutor.model import SequenceModel
 
 _FEW = 4  # positions that fewer sequences reach move their level more slowly
 _WARM = 50  # steps over which the rate of Q's network rises
@@ -90,23 +89,45 @@ class Critic:
 _STATE = ("levels", "weights", "gram", "moment", "places")
 
 
+class Readout(nn.Module):
+    """A value of every token from the states so far: [batch, T, width] → [batch, T, V]. It reads the state, and the
+    running sum and the running maximum of what it looks for in the states: how often, and whether at all. What a
+    finished thing is worth depends on counts (atoms, rings, repeated notes), which a state holds only as far as it
+    helps to predict the next token. Begins at 0."""
+
+    def __init__(self, width: int, vocabulary: int, longest: int, features: int = 128, hidden: int = 256):
+        super().__init__()
+        self.summed, self.seen = nn.Linear(width, features), nn.Linear(width, features)
+        self.join, self.head = nn.Linear(width + 2 * features, hidden), nn.Linear(hidden, vocabulary)
+        self.unit = longest ** -0.5
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, states: Tensor) -> Tensor:
+        sums = self.unit * self.summed(states).relu().float().cumsum(1)
+        seen = self.seen(states).relu().cummax(1).values
+        joined = self.join(torch.cat([states, sums.to(states.dtype), seen.to(states.dtype)], -1))
+        found: Tensor = self.head(joined.relu())
+        return found
+
+
 class QCritic:
     """Q(s_t, a) = level_t + scale·f_θ(s_t, a), in units of reward: what choosing a brings, then following the policy,
-    less β times the KL on the way. f_θ is an LSTM that begins as the prior's, with a head of zeros.
+    less β times the KL on the way. f_θ, a :class:`Readout`, reads the states of the prior, which never change.
 
-        critic = QCritic(prior, longest=128, rate=1e-3)
-        q = critic(ids)                                    # float [batch, T, V], of the slow network
-        critic.learn(ids, actions, returns, mask)          # one step of Adam on ½(return − Q(s_t, a_t))²
+        critic = QCritic(width=512, vocabulary=26, longest=128, rate=6e-3)
+        q = critic(states)                                 # float [batch, T, V], of the slow network
+        critic.learn(states, actions, returns, mask)       # one step of Adam on ½(return − Q(s_t, a_t))²
         critic.follow(0.05)                                # the slow network a Polyak step further
 
     ``level`` is the mean return at each position and ``scale`` the standard deviation of the first returns, so that the
     network learns numbers of order 1 whatever the reward. The slow network averages what single steps of Adam do.
     """
 
-    def __init__(self, prior: SequenceModel, longest: int, rate: float, precision: str = "auto"):
-        self.network = copy.deepcopy(prior)
-        for parameter in self.network.head.parameters():
-            nn.init.zeros_(parameter)
+    def __init__(self, width: int, vocabulary: int, longest: int, rate: float, precision: str = "auto", seed: int = 0):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.network = Readout(width, vocabulary, longest)
         self.slow = copy.deepcopy(self.network)
         self.rate, self.steps = rate, 0
         self.levels, self.scale = torch.zeros(longest), torch.zeros(())
@@ -115,15 +136,15 @@ class QCritic:
         self._autocast = autocasting(precision, torch.device("cpu"))
 
     @torch.no_grad()
-    def __call__(self, ids: Tensor) -> Tensor:
-        """ids: int64 [batch, T], bos first. Returns float [batch, T, V], without gradient."""
+    def __call__(self, states: Tensor) -> Tensor:
+        """states: float [batch, T, width], from the first position on. Returns float [batch, T, V], no gradient."""
         with self._autocast():
-            found: Tensor = self.slow(ids)[0]
-        return self.levels[:ids.shape[1], None] + self.scale * found.float()
+            found: Tensor = self.slow(states)
+        return self.levels[:states.shape[1], None] + self.scale * found.float()
 
-    def learn(self, ids: Tensor, actions: Tensor, returns: Tensor, mask: Tensor, pace: float = 1.0) -> None:
-        """ids, actions: int64 [batch, T]; returns: float [batch, T], what came of each action, its own reward included;
-        mask: bool [batch, T]; ``pace``: of the learning rate."""
+    def learn(self, states: Tensor, actions: Tensor, returns: Tensor, mask: Tensor, pace: float = 1.0) -> None:
+        """states: float [batch, T, width]; actions: int64 [batch, T]; returns: float [batch, T], what came of each
+        action, its own reward included; mask: bool [batch, T]; ``pace``: of the learning rate."""
         width, number = returns.shape[1], mask.sum()
         if not number:
             return
@@ -132,7 +153,7 @@ class QCritic:
             self.scale = (returns - self.levels[:width])[mask].std(unbiased=False).clamp_min(1e-6)
         self.steps += 1
         with self._autocast():
-            found = self.network(ids)[0]
+            found = self.network(states)
         found = found.float().gather(-1, actions[..., None])[..., 0]
         above = (returns - self.levels[:width] - self.scale * found) * mask
         loss = (above / self.scale).square().sum() / number

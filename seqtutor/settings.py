@@ -15,6 +15,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 BY_METHOD: dict[str, dict[str, Any]] = {
     "lam": {"path": 0.9, "sac": 0.9, "": 0.0}, "target_rate": {"sac": 0.06, "": 0.02},
     "learning_rate": {"sac": 1e-3, "climb": 2e-3, "": 5e-4}, "precision": {"sac": "auto", "climb": "auto", "": "fp32"},
+    "cooling": {"sac": 10.0, "": 1.0},
 }
 CONTROLS = ("fixed", "adaptive", "budget")
 
@@ -43,6 +44,8 @@ class TuneConfig:
     best_size: int = field(default=256, metadata={"help": "best sequences remembered"})
     rank: float = field(default=0.01, metadata={"help": "κ of rank-based replay; smaller is greedier"})
     beta: float = field(default=0.05, metadata={"help": "β, reward units a nat: how much reward a nat of KL must buy"})
+    cooling: float = _by_method("how many times β the run begins with, falling to once by nine tenths of it, so "
+                                "that Q, at first the prior's, keeps up with the policy [10 for sac, else 1]")
     control: str = field(default="fixed", metadata={"help": "of β: fixed, adaptive (to a KL) or budget"})
     kl: float = field(default=math.inf, metadata={"help": "nats a sequence that adaptive and budget steer by"})
     gamma: float = field(default=1.0, metadata={"help": "discount, above 0 to 1; exact only at 1"})
@@ -60,7 +63,7 @@ class TuneConfig:
     critic_memory: float = field(default=0.95, metadata={"help": "weight of V's data one update later, 0 to 1"})
     critic_ridge: float = field(default=0.005, metadata={"help": "shrinks the critic's fit: larger is steadier, "
                                                          "smaller less biased; a share of the mean square"})
-    critic_rate: float = field(default=3e-3, metadata={"help": "Adam's learning rate of Q's network (sac)"})
+    critic_rate: float = field(default=6e-3, metadata={"help": "Adam's learning rate of Q's network (sac)"})
     critic_steps: int = field(default=150, metadata={"help": "first steps in which Q alone learns (sac); at most a "
                                                      "quarter of all"})
     precision: str = _by_method("of what learns: fp32, bf16, or auto: bf16 where the machine has it [auto for sac "
@@ -88,6 +91,8 @@ class TuneConfig:
         for name in ("lam", "lam_end", "epsilon", "target_rate", "critic_memory"):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        if self.cooling is not None and not 1 <= self.cooling < math.inf:
+            raise UsageError(f"cooling must be at least 1, not {self.cooling}")
         if not 0 < self.gamma <= 1:
             raise UsageError(f"gamma must be above 0 and at most 1, not {self.gamma}")
         if self.precision is not None and self.precision not in PRECISIONS:
@@ -114,6 +119,10 @@ class TuneConfig:
         """The same with the method's own value for every setting that was not given."""
         return replace(self, **{name: values.get(self.method, values[""]) for name, values in BY_METHOD.items()
                                 if getattr(self, name) is None})
+
+    def warmth(self, done: int) -> float:
+        """Times β after ``done`` steps: from ``cooling``, by the same factor each step, to 1 at nine tenths."""
+        return float(self.cooling ** max(0.0, 1 - done / (0.9 * self.steps)))
 
     def mixing(self, done: int) -> float:
         """λ after ``done`` steps, as the losses take it; 0 for targets of ``n_step``. With a low λ the critic's errors

@@ -45,14 +45,15 @@ _CHUNK = 64  # sequences that run through a network together
 @dataclass
 class Chunk:
     """A padded batch with all that an update needs. ``log_p``, ``nats``: float [batch, T], of the prior and the reward
-    in nats; ``learn``: bool [batch, T]; for new ones ``prior``: float [batch, T, V], log p of every token, and
-    ``fresh``: bool [batch], those that the policy wrote."""
+    in nats; ``learn``: bool [batch, T]; for new ones ``prior``: float [batch, T, V], log p of every token,
+    ``states``: float [batch, T, width], which it comes from, ``fresh``: bool [batch], those that the policy wrote."""
 
     x: Sequences
     log_p: Tensor
     nats: Tensor
     learn: Tensor
     prior: Tensor | None = None
+    states: Tensor | None = None
     fresh: Tensor | None = None
 
 
@@ -75,8 +76,8 @@ class Tutor:
         self.permitted = Permitted(len(prior.vocabulary), grammar)
         self.policy = copy.deepcopy(prior)
         self.critic = Critic(prior.config.width, config.max_length, config.critic_memory, config.critic_ridge)
-        self.q = QCritic(prior, config.max_length, config.critic_rate, config.precision) \
-            if config.method == "sac" else None
+        self.q = QCritic(prior.config.width, len(prior.vocabulary), config.max_length, config.critic_rate,
+                         config.precision, config.seed) if config.method == "sac" else None
         self.target = copy.deepcopy((self.policy, self.critic)) if config.method in BOOTSTRAPPED else None
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
         self.screen = Screen(domain, self._accepted) if config.screen else None
@@ -158,7 +159,7 @@ class Tutor:
             if self.beta.mode == "budget":
                 self._stay_within_budget()
         self.done += 1
-        return {"step": self.done, **figures, "kl": kl, "kl_sampled": kl_sampled, "beta": self.beta.beta,
+        return {"step": self.done, **figures, "kl": kl, "kl_sampled": kl_sampled, "beta": self._beta,
                 "entropy": entropy, "loss": loss, "log_z": self.log_z(),
                 **{f"λ {name}": float(value) for name, value in zip(self.rates.names, self.rates.multipliers,
                                                                     strict=True)}}
@@ -182,7 +183,8 @@ class Tutor:
         if self.config.method == "climb":
             return math.nan
         if self.q is not None:
-            return float((log_probs(self.prior, first, allowed)[0] + self.q(first) / self.beta.beta).logsumexp(-1))
+            prior, states = log_probs(self.prior, first, allowed)
+            return float((prior + self.q(states) / self._beta).logsumexp(-1))
         return float(self.critic(log_probs(self.policy, first, allowed)[1]))
 
     # -- experience ---------------------------------------------------------------------------------------------------
@@ -254,7 +256,7 @@ class Tutor:
             places = order[start:start + _CHUNK]
             x = padded([rows[i] for i in places], [given[i] for i in places])
             with torch.no_grad():
-                everything, _ = log_probs(self.prior, x.ids[:, :-1], self.permitted.along(x.ids[:, :-1]))
+                everything, states = log_probs(self.prior, x.ids[:, :-1], self.permitted.along(x.ids[:, :-1]))
             log_p = chosen(everything, x.actions, x.mask)
             nats = np.zeros(tuple(log_p.shape), np.float32)
             for row, i in enumerate(places):
@@ -264,7 +266,7 @@ class Tutor:
                                                     credited(scores, i, length), features[i], scores.canonical[i] or "")
                     nats[row, :length] = self._nats(e)
             learn = x.mask & torch.from_numpy(~unscored[places])[:, None]
-            chunks.append(Chunk(x, log_p, torch.from_numpy(nats), learn, everything,
+            chunks.append(Chunk(x, log_p, torch.from_numpy(nats), learn, everything, states,
                                 torch.tensor([i < fresh for i in places])))
         return chunks, experiences
 
@@ -296,7 +298,8 @@ class Tutor:
                     rows = chunk.fresh
                     x = Sequences(chunk.x.ids[rows], chunk.x.mask[rows])
                     now, _ = log_probs(self.policy, x.ids[:, :-1], self.permitted.along(x.ids[:, :-1]))
-                    self._measure(Chunk(x, chunk.log_p[rows], chunk.nats[rows], x.mask, chunk.prior[rows], rows[rows]),
+                    self._measure(Chunk(x, chunk.log_p[rows], chunk.nats[rows], x.mask, chunk.prior[rows], None,
+                                        rows[rows]),
                                   now, chosen(now, x.actions, x.mask), totals)
         best = {e.canonical for e in self.memory.leaders}
         return self._batched([e for e in experiences if e is not None and e.canonical in best])
@@ -304,7 +307,7 @@ class Tutor:
     def _nats(self, e: Experience) -> NDArray[np.float32]:
         """Credited reward of each token in nats: R/β, and at the end of what is valid λ·(f − target). The target moves
         log Z alone, which so stays in place when λ moves, and keeps the rates those of valid sequences."""
-        nats = e.reward / np.float32(self.beta.beta)
+        nats = e.reward / np.float32(self._beta)
         if len(e.features) and e.canonical:
             nats[-1] += np.float32((e.features - self.rates.targets) @ self.rates.multipliers)
         return nats
@@ -355,6 +358,11 @@ class Tutor:
         return loss
 
     @property
+    def _beta(self) -> float:
+        """β of now, reward units a nat."""
+        return self.beta.beta * self.config.warmth(self.done)
+
+    @property
     def _critic_first(self) -> bool:
         """Whether the policy waits, as the prior, until Q has learnt something."""
         return self.done < self.config.critic_first
@@ -400,17 +408,17 @@ class Tutor:
     def _actor(self, critic: QCritic, chunk: Chunk, everything: Tensor, log_pi: Tensor, allowed: Tensor) -> Tensor:
         """Soft actor-critic over a vocabulary, held to the prior (Haarnoja et al. 2018, Christodoulou 2019): at every
         state of the batch KL(π ‖ p·exp(Q/β)/Z), exact over all tokens. Q is shown what came of each action."""
-        config, x, beta = self.config, chunk.x, self.beta.beta
-        prior = chunk.prior
-        if prior is None:
+        config, x, beta = self.config, chunk.x, self._beta
+        prior, states = chunk.prior, chunk.states
+        if prior is None or states is None:
             with torch.no_grad():
-                prior, _ = log_probs(self.prior, x.ids[:, :-1], allowed)
-        better = prior + critic(x.ids[:, :-1]) / beta
+                prior, states = log_probs(self.prior, x.ids[:, :-1], allowed)
+        better = prior + critic(states) / beta
         value = better.logsumexp(-1)
         goal = losses.targets(chunk.log_p, chunk.nats, chunk.learn, losses.shifted(value, chunk.learn),
                               torch.ones_like(value), log_pi, gamma=config.gamma, lam=config.mixing(self.done))
         with torch.enable_grad():
-            critic.learn(x.ids[:, :-1], x.actions, beta * (goal - chunk.log_p), chunk.learn, self._pace)
+            critic.learn(states, x.actions, beta * (goal - chunk.log_p), chunk.learn, self._pace)
         return losses.kl_by_token(everything, better.log_softmax(-1), chunk.learn).sum()
 
     def _residuals(self, chunk: Chunk, now: Tensor, hidden: Tensor, log_pi: Tensor, allowed: Tensor) -> Tensor:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from enumerable import make_prior
+from torch import nn
 
-from seqtutor.critic import Critic, QCritic
+from seqtutor.critic import Critic, QCritic, Readout
 from seqtutor.settings import TuneConfig
 from seqtutor.vocabulary import BOS
 
@@ -94,8 +95,12 @@ def test_q_is_the_mean_return_of_each_action_in_its_state():
     """Returns with chance in them: after two letters of three each, the table of means is the slow reference."""
     rng = np.random.default_rng(0)
     truth = rng.normal(5, 2, (3, 3))  # of the second letter after the first
-    critic = QCritic(make_prior(), longest=8, rate=1e-2, precision="fp32")
-    torch.manual_seed(0)
+    prior = make_prior()
+    critic = QCritic(64, 6, longest=8, rate=1e-2, precision="fp32")
+
+    def states(ids):
+        return prior.lstm(prior.embedding(ids))[0].detach()
+
     steps = 300
     for step in range(steps):
         letters = rng.integers(0, 3, (64, 2))
@@ -104,19 +109,32 @@ def test_q_is_the_mean_return_of_each_action_in_its_state():
         actions = torch.tensor(letters + 3)
         ids = torch.cat([torch.full((64, 1), BOS), actions[:, :1]], 1)
         mask = torch.ones(64, 2, dtype=torch.bool)
-        critic.learn(ids, actions, torch.tensor(returns, dtype=torch.float32), mask, pace=1 - step / steps)
+        critic.learn(states(ids), actions, torch.tensor(returns, dtype=torch.float32), mask, pace=1 - step / steps)
         critic.follow(0.1)
     for first in range(3):
-        found = critic(torch.tensor([[BOS, first + 3]]))[0, :, 3:]
+        found = critic(states(torch.tensor([[BOS, first + 3]])))[0, :, 3:]
         assert found[0, first].item() == pytest.approx(truth[first].mean(), abs=0.25)
         assert found[1].numpy() == pytest.approx(truth[first], abs=0.35)
 
 
+def test_a_readout_counts_and_remembers_and_does_not_see_what_comes():
+    torch.manual_seed(0)
+    readout = Readout(WIDTH, 6, longest=16)
+    nn.init.normal_(readout.head.weight)
+    states = torch.randn(3, 9, WIDTH)
+    slow = []
+    for t in range(9):
+        sums = sum(readout.summed(states[:, k]).relu() for k in range(t + 1)) / 4
+        seen = torch.stack([readout.seen(states[:, k]).relu() for k in range(t + 1)]).amax(0)
+        slow.append(readout.head(readout.join(torch.cat([states[:, t], sums, seen], -1)).relu()))
+    assert torch.allclose(readout(states), torch.stack(slow, 1), atol=1e-5)
+
+
 def test_masked_actions_teach_q_nothing():
-    ids, actions = torch.tensor([[BOS, 3]]), torch.tensor([[3, 4]])
-    critic = QCritic(make_prior(), longest=8, rate=1e-2)
+    states, actions = torch.randn(1, 2, 64), torch.tensor([[3, 4]])
+    critic = QCritic(64, 6, longest=8, rate=1e-2)
     before = [parameter.clone() for parameter in critic.network.parameters()]
-    critic.learn(ids, actions, torch.tensor([[1.0, 9.0]]), torch.zeros(1, 2, dtype=torch.bool))
+    critic.learn(states, actions, torch.tensor([[1.0, 9.0]]), torch.zeros(1, 2, dtype=torch.bool))
     assert critic.steps == 0
     assert all(torch.equal(a, b) for a, b in zip(before, critic.network.parameters(), strict=True))
 

@@ -281,3 +281,14 @@ def test_begin_refuses_a_folder_that_is_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exists"):
         begin(tmp_path / "run", Setup("d", "m", "", {}, TuneConfig()))
     assert os.listdir(tmp_path / "run") == ["mine.txt"]
+
+
+def test_beta_begins_warm_and_is_its_own_for_the_last_tenth() -> None:
+    config = TuneConfig(steps=1000, cooling=10.0)
+    warmth = [config.warmth(done) for done in range(1000)]
+    assert [warmth[0], warmth[450]] == pytest.approx([10, 10 ** 0.5])
+    assert warmth == sorted(warmth, reverse=True)
+    assert set(warmth[900:]) == {1.0}
+    assert [TuneConfig(method=method).settled().cooling for method in ("sac", "path")] == [10, 1]
+    with pytest.raises(UsageError, match=r"cooling must be at least 1, not 0\.5"):
+        TuneConfig(cooling=0.5)
