@@ -298,8 +298,8 @@ class Tutor:
                     rows = chunk.fresh
                     x = Sequences(chunk.x.ids[rows], chunk.x.mask[rows])
                     now, _ = log_probs(self.policy, x.ids[:, :-1], self.permitted.along(x.ids[:, :-1]))
-                    self._measure(Chunk(x, chunk.log_p[rows], chunk.nats[rows], x.mask, chunk.prior[rows], None,
-                                        rows[rows]),
+                    self._measure(Chunk(x, chunk.log_p[rows], chunk.nats[rows], x.mask, chunk.prior[rows],
+                                        fresh=rows[rows]),
                                   now, chosen(now, x.actions, x.mask), totals)
         best = {e.canonical for e in self.memory.leaders}
         return self._batched([e for e in experiences if e is not None and e.canonical in best])
