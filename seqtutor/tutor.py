@@ -184,7 +184,7 @@ class Tutor:
             return math.nan
         if self.q is not None:
             prior, states = log_probs(self.prior, first, allowed)
-            return float((prior + self.q(states) / self._beta).logsumexp(-1))
+            return float(losses.improved(prior, self.q(states) / self._beta)[1])
         return float(self.critic(log_probs(self.policy, first, allowed)[1]))
 
     # -- experience ---------------------------------------------------------------------------------------------------
@@ -413,13 +413,12 @@ class Tutor:
         if prior is None or states is None:
             with torch.no_grad():
                 prior, states = log_probs(self.prior, x.ids[:, :-1], allowed)
-        better = prior + critic(states) / beta
-        value = better.logsumexp(-1)
+        better, value = losses.improved(prior, critic(states) / beta)
         goal = losses.targets(chunk.log_p, chunk.nats, chunk.learn, losses.shifted(value, chunk.learn),
                               torch.ones_like(value), log_pi, gamma=config.gamma, lam=config.mixing(self.done))
         with torch.enable_grad():
             critic.learn(states, x.actions, beta * (goal - chunk.log_p), chunk.learn, self._pace)
-        return losses.kl_by_token(everything, better.log_softmax(-1), chunk.learn).sum()
+        return losses.kl_by_token(everything, better, chunk.learn).sum()
 
     def _residuals(self, chunk: Chunk, now: Tensor, hidden: Tensor, log_pi: Tensor, allowed: Tensor) -> Tensor:
         """What the losses on the action taken square; float [batch, T]. ``now``: log π(·|s_t), without gradient."""
