@@ -17,6 +17,7 @@ BY_METHOD: dict[str, dict[str, Any]] = {
     "learning_rate": {"sac": 1e-3, "climb": 2e-3, "": 5e-4}, "precision": {"sac": "auto", "climb": "auto", "": "fp32"},
     "cooling": {"sac": 10.0, "": 1.0},
 }
+_COOLED = 0.8  # of the run, when β is what was asked for
 CONTROLS = ("fixed", "adaptive", "budget")
 
 
@@ -44,7 +45,7 @@ class TuneConfig:
     best_size: int = field(default=256, metadata={"help": "best sequences remembered"})
     rank: float = field(default=0.01, metadata={"help": "κ of rank-based replay; smaller is greedier"})
     beta: float = field(default=0.05, metadata={"help": "β, reward units a nat: how much reward a nat of KL must buy"})
-    cooling: float = _by_method("how many times β the run begins with, falling to once by nine tenths of it, so "
+    cooling: float = _by_method("how many times β the run begins with, falling to once by four fifths of it, so "
                                 "that Q, at first the prior's, keeps up with the policy [10 for sac, else 1]")
     control: str = field(default="fixed", metadata={"help": "of β: fixed, adaptive (to a KL) or budget"})
     kl: float = field(default=math.inf, metadata={"help": "nats a sequence that adaptive and budget steer by"})
@@ -121,11 +122,25 @@ class TuneConfig:
                                 if getattr(self, name) is None})
 
     def warmth(self, done: int) -> float:
-        """Times β after ``done`` steps: from ``cooling``, by the same factor each step, to 1 at nine tenths."""
-        return float(self.cooling ** max(0.0, 1 - done / (0.9 * self.steps)))
+        """Times β after ``done`` steps: from ``cooling``, by the same factor each step, to 1 at four fifths."""
+        return float(self.cooling ** max(0.0, 1 - done / (_COOLED * self.steps)))
+
+    def pace(self, done: int) -> float:
+        """Of the learning rate after ``done`` steps: :func:`falling` from 1 to 0. Where β cools, it has fallen by the
+        time that it has, and falls once more from a half, for the policy to come up to a Q that stands almost still
+        (a warm restart: Loshchilov & Hutter 2017)."""
+        share = done / self.steps
+        if self.cooling == 1:
+            return falling(share)
+        return falling(share / _COOLED) if share < _COOLED else 0.5 * falling((share - _COOLED) / (1 - _COOLED))
 
     def mixing(self, done: int) -> float:
         """λ after ``done`` steps, as the losses take it; 0 for targets of ``n_step``. With a low λ the critic's errors
         are part of what is learnt, with a high one chance is; a λ that rises to 1 ends exact."""
         last = self.lam if self.lam_end is None else self.lam_end
         return self.lam + (last - self.lam) * min(1.0, done / self.steps)
+
+
+def falling(share: float) -> float:
+    """From 1 to 0 by a cosine as ``share`` goes from 0 to 1."""
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))

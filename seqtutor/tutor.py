@@ -33,7 +33,7 @@ from seqtutor.model import SequenceModel
 from seqtutor.policy import Permitted, Sequences, chosen, log_probs, padded
 from seqtutor.rewards import Rewarder, Rewards
 from seqtutor.sampling import Sampler, SamplingConfig
-from seqtutor.settings import BOOTSTRAPPED, TuneConfig
+from seqtutor.settings import BOOTSTRAPPED, TuneConfig, falling
 from seqtutor.steps import make_step
 from seqtutor.surrogate import Screen
 from seqtutor.vocabulary import BOS, EOS
@@ -352,7 +352,7 @@ class Tutor:
                                 "--learning-rate or a higher --beta")
         warm = min(1.0, (self.done + 1 - config.critic_first) / max(1, config.warmup))
         for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * warm * self._pace
+            group["lr"] = config.learning_rate * warm * config.pace(self.done)
         self.optimizer.step()
         self._refit()
         return loss
@@ -374,8 +374,8 @@ class Tutor:
 
     @property
     def _pace(self) -> float:
-        """Of learning and of the dual steps on rates: from 1 to 0 by a cosine over the run."""
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, self.done / self.config.steps)))
+        """Of what learns beside the policy, Q and the multipliers of rates: from 1 to 0 over the run."""
+        return falling(self.done / self.config.steps)
 
     def _refit(self, level_rate: float | None = None) -> None:
         """Fits the critic, and lets the target network follow."""

@@ -283,12 +283,16 @@ def test_begin_refuses_a_folder_that_is_there(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "run") == ["mine.txt"]
 
 
-def test_beta_begins_warm_and_is_its_own_for_the_last_tenth() -> None:
+def test_beta_begins_warm_and_is_its_own_for_the_last_fifth() -> None:
     config = TuneConfig(steps=1000, cooling=10.0)
     warmth = [config.warmth(done) for done in range(1000)]
-    assert [warmth[0], warmth[450]] == pytest.approx([10, 10 ** 0.5])
+    assert [warmth[0], warmth[400]] == pytest.approx([10, 10 ** 0.5])
     assert warmth == sorted(warmth, reverse=True)
-    assert set(warmth[900:]) == {1.0}
+    assert set(warmth[800:]) == {1.0}
+    pace = [config.pace(done) for done in range(1000)]
+    assert [pace[0], pace[400], pace[800], pace[900]] == pytest.approx([1, 0.5, 0.5, 0.25])
+    assert max(pace[799], pace[999]) < 1e-4
+    assert TuneConfig(steps=1000, cooling=1.0).pace(500) == pytest.approx(0.5)
     assert [TuneConfig(method=method).settled().cooling for method in ("sac", "path")] == [10, 1]
     with pytest.raises(UsageError, match=r"cooling must be at least 1, not 0\.5"):
         TuneConfig(cooling=0.5)
