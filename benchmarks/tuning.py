@@ -61,6 +61,9 @@ METHODS: dict[str, tuple[type[Tutor], dict[str, Any]]] = {
 }
 
 
+PILOT = 20  # steps that tell how many there is time for
+
+
 def front(rewards: NDArray[np.float64], betas: Sequence[float] = BETAS) -> list[dict[str, float]]:
     """E[R] and KL of p·exp(R/β)/Z for each β, from the rewards of prior samples; ``effective``: of so many samples."""
     rows = []
@@ -86,11 +89,12 @@ def run(domain: Domain, prior: SequenceModel, objective: Objective, name: str, s
     grammar = domain.grammar(prior.vocabulary.all)
     pilot = kind(domain, prior, Rewarder(domain, objective),
                  dataclasses.replace(config, **settings, critic_steps=0), grammar=grammar)
-    pilot.step()
-    started = time.monotonic()
-    for _ in range(3):
+    for _ in range(PILOT):  # the first ones are slower
         pilot.step()
-    steps = max(10, int(seconds / ((time.monotonic() - started) / 3)))
+    started = time.monotonic()
+    for _ in range(PILOT):
+        pilot.step()
+    steps = max(10, int(seconds / ((time.monotonic() - started) / PILOT)))
     tutor = kind(domain, prior, Rewarder(domain, objective), dataclasses.replace(config, **settings, steps=steps),
                  grammar=grammar)
     rows: list[dict[str, float]] = []
