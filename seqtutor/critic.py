@@ -121,15 +121,17 @@ class QCritic:
         critic.follow(0.05)                                # the slow network a Polyak step further
 
     ``level`` is the mean return at each position and ``scale`` the standard deviation of the first returns, so that the
-    network learns numbers of order 1 whatever the reward. The slow network averages what single steps of Adam do.
+    network learns numbers of order 1 whatever the reward; at least ``nat``, what a nat is worth (β), since the first
+    returns may be all alike, as where only rates are asked for. The slow network averages what single steps of Adam do.
     """
 
-    def __init__(self, width: int, vocabulary: int, longest: int, rate: float, precision: str = "auto", seed: int = 0):
+    def __init__(self, width: int, vocabulary: int, longest: int, rate: float, precision: str = "auto", seed: int = 0,
+                 nat: float = 1e-6):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.network = Readout(width, vocabulary, longest)
         self.slow = copy.deepcopy(self.network)
-        self.rate, self.steps = rate, 0
+        self.rate, self.nat, self.steps = rate, nat, 0
         self.levels, self.scale = torch.zeros(longest), torch.zeros(())
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=rate)
         self._sums = torch.zeros(2, longest)  # what the returns are above Q, and how many, since the last `follow`
@@ -150,7 +152,7 @@ class QCritic:
             return
         if not self.steps:
             self.levels[:width] = (returns * mask).sum(0) / mask.sum(0).clamp_min(_FEW)
-            self.scale = (returns - self.levels[:width])[mask].std(unbiased=False).clamp_min(1e-6)
+            self.scale = (returns - self.levels[:width])[mask].std(unbiased=False).clamp_min(self.nat)
         self.steps += 1
         with self._autocast():
             found = self.network(states)

@@ -77,7 +77,7 @@ class Tutor:
         self.policy = copy.deepcopy(prior)
         self.critic = Critic(prior.config.width, config.max_length, config.critic_memory, config.critic_ridge)
         self.q = QCritic(prior.config.width, len(prior.vocabulary), config.max_length, config.critic_rate,
-                         config.precision, config.seed) if config.method == "sac" else None
+                         config.precision, config.seed, config.beta) if config.method == "sac" else None
         self.target = copy.deepcopy((self.policy, self.critic)) if config.method in BOOTSTRAPPED else None
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
         self.screen = Screen(domain, self._accepted) if config.screen else None

@@ -139,6 +139,17 @@ def test_masked_actions_teach_q_nothing():
     assert all(torch.equal(a, b) for a, b in zip(before, critic.network.parameters(), strict=True))
 
 
+def test_returns_that_differ_only_later_are_learnt():
+    """As with rates alone, whose multipliers begin at 0: at first every sequence earns the same."""
+    critic = QCritic(64, 6, longest=8, rate=1e-2, precision="fp32", nat=1.0)
+    states, mask = make_prior().lstm(make_prior().embedding(torch.full((2, 1), BOS)))[0].detach(), torch.ones(2, 1) > 0
+    for step in range(200):
+        returns = torch.tensor([[2.0], [-2.0]]) * (step >= 20)
+        critic.learn(states, torch.tensor([[3], [4]]), returns, mask, 1 - step / 200)
+        critic.follow(0.2)
+    assert critic(states)[0, 0, 3:5].tolist() == pytest.approx([2, -2], abs=0.1)
+
+
 def test_a_setting_left_out_is_what_suits_the_method():
     assert TuneConfig(method="sac").settled().learning_rate == 1e-3
     assert TuneConfig(method="psi").settled().lam == 0
