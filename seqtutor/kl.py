@@ -79,7 +79,7 @@ class RateControl:
     λ 0 again, and named in :attr:`unreachable`.
     """
 
-    def __init__(self, targets: dict[str, float], rate: float = 0.05, limit: float = 5.0):
+    def __init__(self, targets: dict[str, float], rate: float = 0.05, limit: float = 10.0):
         self.names, self.rate, self.limit = list(targets), rate, limit
         self.targets = np.array([targets[name] for name in self.names], np.float64)
         n = len(self.names)

@@ -39,6 +39,7 @@ from seqtutor.surrogate import Screen
 from seqtutor.vocabulary import BOS, EOS
 from seqtutor.writing import proposed
 
+_DUAL_STEPS = 200  # in a longer run the multipliers of rates take as much smaller steps: the policy answers late
 _CHUNK = 64  # sequences that run through a network together
 
 
@@ -155,7 +156,7 @@ class Tutor:
                 self.beta.observe(kl)
             scored = [e.features for e in experiences[:fresh] if e is not None and e.canonical]
             if self.rates.names and scored:
-                self.rates.observe(np.stack(scored), self._pace)
+                self.rates.observe(np.stack(scored), self._pace * min(1.0, _DUAL_STEPS / config.steps))
             if self.beta.mode == "budget":
                 self._stay_within_budget()
         self.done += 1

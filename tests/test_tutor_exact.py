@@ -27,7 +27,7 @@ from seqtutor.vocabulary import EOS
 
 BETA = 0.4
 BOOTSTRAP = {"target_rate": 0.5, "lam": 0.9}
-CRITIC = {"critic_rate": 1e-2, "critic_steps": 20, "target_rate": 0.1, "steps": 400}
+CRITIC = {"critic_rate": 1e-2, "critic_steps": 20, "target_rate": 0.1, "steps": 600}
 
 
 def make_tutor(method: str = "path", grammar: bool = True, objective: str = OBJECTIVE,
