@@ -58,8 +58,8 @@ class TuneConfig:
     double: bool = field(default=True, metadata={"help": "double Q: the online network chooses, the target one values"})
     target_rate: float = _by_method("Polyak step of the target network (psi, q, g), of the slow critic (sac) [0.02; "
                                     "0.06 for sac]")
-    learning_rate: float = _by_method("Adam's, of the policy; falls to zero by a cosine [5e-4; 1e-3 for sac, 2e-3 for "
-                                  "climb]")
+    learning_rate: float = _by_method("Adam's, of the policy; falls to zero by a cosine, twice where β cools [5e-4; "
+                                      "1e-3 for sac, 2e-3 for climb]")
     warmup: int = field(default=20, metadata={"help": "steps over which the learning rate rises, while V is found"})
     critic_memory: float = field(default=0.95, metadata={"help": "weight of V's data one update later, 0 to 1"})
     critic_ridge: float = field(default=0.005, metadata={"help": "shrinks the critic's fit: larger is steadier, "
