@@ -189,8 +189,13 @@ def test_resuming_a_finished_run_changes_nothing(straight: Path, peptides: Domai
                                                  tmp_path: Path) -> None:
     for path in straight.parent.iterdir():
         shutil.copy(path, tmp_path)
-    pretrain(peptides, prepared, tmp_path / straight.name, model=MODEL, config=CONFIG, resume=True)
-    same_run(straight, tmp_path / straight.name)
+    out, steps = tmp_path / straight.name, list[dict[str, Any]]()
+    before = metrics(out), weights(out)
+    pretrain(peptides, prepared, out, model=MODEL, config=CONFIG, resume=True, report=steps.append)
+    assert steps == []  # nothing was left to do
+    assert metrics(out) == before[0]
+    assert all(torch.equal(tensor, weights(out)[name]) for name, tensor in before[1].items())
+    same_run(straight, out)
 
 
 def test_dropout_goes_on_bit_for_bit(peptides: Domain, prepared: Prepared, tmp_path: Path) -> None:
