@@ -240,20 +240,24 @@ def publish(model: Path, kept: tuple[Path, ...]) -> None:
     --json."""
     from seqtutor.corpus import file_sha256
     from seqtutor.known import KnownTexts
+    from seqtutor.model import SequenceModel
     from seqtutor.models import INDEX
 
     figures: dict[str, Any] = {}
     for path in kept:
         figures |= json.loads(path.read_text())
     rates = figures.pop("rates", {})
+    origin = SequenceModel.load(model, DOMAIN.name).provenance
     index = model.parent / INDEX
     content = json.loads(index.read_text(encoding="utf-8")) if index.exists() else {}
     short = {name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()}
-    content[model.stem] = {"about": "prior of old-prints: tunes in seven modes and nine metres", "file": model.name,
-                           "domain": "music", "bytes": model.stat().st_size, "sha256": file_sha256(model),
-                           "figures": short}
+    about = f"the prior {origin['prior']} tuned: {origin['objective']['about']}" if "prior" in origin \
+        else "prior of old-prints: tunes in seven modes and nine metres"
+    content[model.stem] = {"about": about, "file": model.name, "domain": DOMAIN.name, "bytes": model.stat().st_size,
+                           "sha256": file_sha256(model), "figures": short}
     index.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    KnownTexts.of(prepare(DOMAIN, corpus.OLD_PRINTS).train).save(model)
+    if "prior" not in origin:  # a tuned model knows what its prior knows
+        KnownTexts.of(prepare(DOMAIN, corpus.OLD_PRINTS).train).save(model)
     card = model.with_suffix(".md")
     table = "| figure | value |\n| --- | --- |\n"
     table += "".join(f"| {name.replace('_', ' ')} | {value} |\n" for name, value in short.items())
