@@ -3,6 +3,7 @@
     python benchmarks/music.py rates                 measures human rates and writes them into the domain's package
     python benchmarks/music.py likelihood            nats a step on held-out tune families, beside a 6-gram
     python benchmarks/music.py compare               10,000 samples: rates in two columns, longest verbatim copies
+    python benchmarks/music.py tune                  tunes the prior towards the human rates, whatever key and metre
 
 All need ``pip install 'seqtutor[corpora]'``. ``--model`` takes a name or a file; ``--json FILE`` keeps the figures.
 """
@@ -31,6 +32,7 @@ from seqtutor_music.melody import Melody
 from seqtutor_music.rules_form import COPY
 
 ORDER = 6
+LONGEST = 1200  # tokens, longer than any tune of the corpus
 LONG_COPY = 16  # notes: samples with a longer verbatim copy are counted
 
 
@@ -194,7 +196,7 @@ def sample(name: str, n: int, seed: int, temperature: float, top_p: float) -> li
     from seqtutor.sampling import Sampler, SamplingConfig
 
     model = load_model(name, "music")
-    config = SamplingConfig(max_length=1200, temperature=temperature, top_p=top_p, batch=512)
+    config = SamplingConfig(max_length=LONGEST, temperature=temperature, top_p=top_p, batch=512)
     sampler = Sampler(model, config, seed=seed, grammar=DOMAIN.grammar(model.vocabulary.all))
     texts = [DOMAIN.join(row) for row in sampler.sample(n)]
     return [text for text in texts if DOMAIN.canonical(text)]
@@ -230,6 +232,47 @@ def compare(name: str, n: int, seed: int, temperature: float, top_p: float, out:
         "in_training_set": len(set(texts) & set(train)),
     }
     _show(figures | {"rates": {r: [human[r].mean, made[r].mean] for r in names}} if out else figures, out)
+
+
+# -- a tuned model ---------------------------------------------------------------------------------------------------
+
+@main.command()
+@click.option("--model", "name", default="music", show_default=True, help="the prior: a name or a file")
+@click.option("--seconds", default=3000.0, show_default=True, help="processor time")
+@click.option("--batch", default=64, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/music-tutored"), show_default=True)
+def tune(name: str, seconds: float, batch: int, seed: int, out: Path) -> None:
+    """Tunes the prior on one thread towards the preset `human`, with metre, mode and length as the prior chooses them
+    (`seqtutor tune music` fixes them); goes on from a checkpoint in --out."""
+    from timed_run import run_for
+
+    from seqtutor.corpus import file_sha256
+    from seqtutor.machine import keep_freed_memory, set_threads
+    from seqtutor.models import find_model, load_model
+    from seqtutor.objective import Objective
+    from seqtutor.rewards import Rewarder
+    from seqtutor.settings import TuneConfig
+    from seqtutor.tutor import Tutor
+
+    set_threads(1)
+    keep_freed_memory()
+    prior = load_model(name, DOMAIN.name)
+    objective = Objective.parse("human", DOMAIN)
+    config = TuneConfig(method="path", beta=1.0, batch=batch, max_length=LONGEST, learning_rate=1e-3, critic_memory=0.9,
+                        recent_size=0, best_size=0, seed=seed)
+    tutor = Tutor(DOMAIN, prior, Rewarder(DOMAIN, objective), config, targets=objective.targets,
+                  grammar=DOMAIN.grammar(prior.vocabulary.all))
+
+    def words(figures: dict[str, float]) -> str:
+        off = [abs(figures[rule] - rate) for rule, rate in objective.targets.items()]
+        return f"KL {figures['kl']:.2f}, mean distance {np.mean(off):.4f}, largest {max(off):.3f}"
+
+    model = run_for(tutor, seconds, out, words=words)
+    model.provenance |= {"prior": name, "prior_sha256": file_sha256(find_model(name)), "objective": objective.to_dict()}
+    model.save(out / "model.safetensors")
+    for line in tutor.rates.unreachable:
+        click.echo(line)
 
 
 @main.command()

@@ -104,16 +104,22 @@ class RateControl:
         step = np.linalg.solve(self.covariance + np.diag(0.1 * unit**2), gap)
         largest = 0.5 / np.maximum(unit, np.abs(gap))  # half a nat for a change of one deviation, or of the whole gap
         step = np.clip(self.rate * step, -largest, largest)
-        self.multipliers += np.where(self.stuck, 0.0, pace * step)
+        still = self.stuck | self._constant  # what never varied moves nothing, and its λ would run away
+        self.multipliers += np.where(still, 0.0, pace * step)
         self.stuck |= np.abs(self.multipliers) * np.maximum(self.spread, np.abs(gap)) > self.limit
         self.multipliers[self.stuck] = 0.0
+
+    @property
+    def _constant(self) -> NDArray[np.bool_]:
+        """Which features have been the same in every sample so far."""
+        return np.asarray(self.covariance.diagonal() == 0)
 
     @property
     def unreachable(self) -> list[str]:
         """One line for each target that the prior cannot be brought to."""
         return [f"{name} stays at {mean:.3g} and does not reach {target:.3g}: the prior hardly writes such sequences"
-                for name, mean, target, stuck in zip(self.names, self.means, self.targets, self.stuck, strict=True)
-                if stuck]
+                for name, mean, target, off in zip(self.names, self.means, self.targets, self.stuck | (
+                    self._constant & (np.abs(self.means - self.targets) > 1e-6)), strict=True) if off]
 
     def state(self) -> dict[str, Any]:
         """JSON-able, for :meth:`load`."""

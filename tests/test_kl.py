@@ -140,6 +140,17 @@ def test_a_rate_out_of_reach_is_said_and_the_others_are_met():
     assert control.multipliers[1] == 0  # given up
 
 
+def test_what_never_varies_is_not_paid_for():
+    """Its multiplier would run away, and the first sample that differs would be worth hundreds of nats."""
+    control = RateControl({"always": 0.96})
+    for _ in range(20):
+        control.observe(np.ones((64, 1)))
+        assert control.multipliers[0] == 0
+    control.observe(np.array([[0.0]] + 63 * [[1.0]]))
+    assert -20 < control.multipliers[0] <= 0
+    assert control.unreachable == []
+
+
 def test_rates_go_on_from_their_state():
     control, other = RateControl({"a": 0.5, "b": 1.0, "ab": 0.4}), RateControl({"a": 0.5, "b": 1.0, "ab": 0.4})
     run(control, 20)

@@ -184,11 +184,11 @@ TARGET = RuleFamily("target", "nearness to the human rate of a rule of melody", 
 
 def human_targets() -> list[str]:
     """Rules of melody whose human rate is a target: they have a say in at least half of the corpus, and people break
-    them at least in one chance of fifty. Where people all but always keep a rule the prior does so too, and a
+    them at least in one chance of twenty. Where people all but always keep a rule the prior does so too, and a
     multiplier for the rest would be fitted to a handful of tunes."""
     rates = rules.human_rates()
     most = max((rate.tunes for rate in rates.values()), default=0)
-    return [name for name, rate in rates.items() if rate.tunes >= most / 2 and 0.02 < rate.mean < 0.98]
+    return [name for name, rate in rates.items() if rate.tunes >= most / 2 and 0.05 < rate.mean < 0.95]
 
 
 PRESETS: dict[str, dict[str, Any]] = {
