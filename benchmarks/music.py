@@ -240,9 +240,10 @@ def compare(name: str, n: int, seed: int, temperature: float, top_p: float, out:
 @click.option("--model", "name", default="music", show_default=True, help="the prior: a name or a file")
 @click.option("--seconds", default=3000.0, show_default=True, help="processor time")
 @click.option("--batch", default=64, show_default=True)
+@click.option("--minibatch", default=16, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/music-tutored"), show_default=True)
-def tune(name: str, seconds: float, batch: int, seed: int, out: Path) -> None:
+def tune(name: str, seconds: float, batch: int, minibatch: int, seed: int, out: Path) -> None:
     """Tunes the prior on one thread towards the preset `human`, with metre, mode and length as the prior chooses them
     (`seqtutor tune music` fixes them); goes on from a checkpoint in --out."""
     from timed_run import run_for
@@ -259,8 +260,8 @@ def tune(name: str, seconds: float, batch: int, seed: int, out: Path) -> None:
     keep_freed_memory()
     prior = load_model(name, DOMAIN.name)
     objective = Objective.parse("human", DOMAIN)
-    config = TuneConfig(method="path", beta=1.0, batch=batch, max_length=LONGEST, learning_rate=1e-3, critic_memory=0.9,
-                        recent_size=0, best_size=0, seed=seed)
+    config = TuneConfig(method="path", beta=1.0, batch=batch, minibatch=minibatch, max_length=LONGEST,
+                        learning_rate=1e-3, critic_memory=0.9, recent_size=0, best_size=0, seed=seed)
     tutor = Tutor(DOMAIN, prior, Rewarder(DOMAIN, objective), config, targets=objective.targets,
                   grammar=DOMAIN.grammar(prior.vocabulary.all))
 

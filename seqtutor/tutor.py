@@ -57,6 +57,20 @@ class Chunk:
     states: Tensor | None = None
     fresh: Tensor | None = None
 
+    def part(self, rows: slice) -> Chunk:
+        """Some rows of it, not copied."""
+        prior, states, fresh = (None if tensor is None else tensor[rows]
+                                for tensor in (self.prior, self.states, self.fresh))
+        return Chunk(Sequences(self.x.ids[rows], self.x.mask[rows]), self.log_p[rows], self.nats[rows],
+                     self.learn[rows], prior, states, fresh)
+
+
+def minibatches(chunks: list[Chunk], size: int) -> list[list[Chunk]]:
+    """``chunks`` in parts of about ``size`` sequences (0: one part), each with sequences of every length."""
+    parts = max(1, round(sum(len(chunk.log_p) for chunk in chunks) / size)) if size else 1
+    return [[chunk.part(slice(first, None, parts)) for chunk in chunks if len(chunk.log_p) > first]
+            for first in range(parts)]
+
 
 class Tutor:
     """The state of a run between two steps; :meth:`step` makes one. Everything random depends on the seed and the
@@ -136,15 +150,15 @@ class Tutor:
         # 3. What the prior says of them, once for all; batches of like length
         chunks, experiences = self._judged_by_prior(rows, begun, tokens, scores)
         self.memory.add(e for e in experiences if e is not None)
-        # 4. Updates: the new experience with some of the old; then, if asked for, only the old
+        # 4. Updates: the new experience, all or by parts, each with some of the old; then, if asked for, only the old
         rng = np.random.default_rng([config.seed, number])
         totals = np.zeros(3) if fresh else np.full(3, math.nan)
         loss = 0.0
         learnt = self._among_best(chunks, experiences, totals) if config.method == "climb" else chunks
-        for update in range(config.updates):
-            old = self._remembered(rng)
-            loss += self._update((learnt if update == 0 else []) + old, totals) / config.updates
-        # 5. Figures of the fresh samples, before the updates; KL as it was trained on, exact and by samples
+        parts = [*minibatches(learnt, config.minibatch), *([] for _ in range(config.updates - 1))]
+        for part in parts:
+            loss += self._update(part + self._remembered(rng), totals) / len(parts)
+        # 5. Figures of the fresh samples, each before it is learnt from; KL as it was trained on, exact and by samples
         kl, kl_sampled, entropy = totals / max(1, fresh)
         figures = self._figures(scores, experiences[:fresh])
         self.scores = scores

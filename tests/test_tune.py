@@ -296,3 +296,5 @@ def test_beta_begins_warm_and_is_its_own_for_the_last_fifth() -> None:
     assert [TuneConfig(method=method).settled().cooling for method in ("sac", "path")] == [10, 1]
     with pytest.raises(UsageError, match=r"cooling must be at least 1, not 0\.5"):
         TuneConfig(cooling=0.5)
+    with pytest.raises(UsageError, match="minibatch must be 0 or more, not -1"):
+        TuneConfig(minibatch=-1)

@@ -189,6 +189,27 @@ def test_one_batch_of_8_is_eight_of_1_for_the_actor(monkeypatch: pytest.MonkeyPa
                                                                          rel=1e-3, nan_ok=True)
 
 
+def test_each_new_sequence_is_in_one_minibatch(monkeypatch: pytest.MonkeyPatch):
+    seen: list[list[Any]] = []
+    update = tutor.Tutor._update
+
+    def watched(self: Tutor, chunks: list[Any], totals: np.ndarray) -> float:
+        seen.append([ids[ids > 0].tolist() for chunk in chunks for ids in chunk.x.ids])
+        return update(self, chunks, totals)
+
+    monkeypatch.setattr(tutor.Tutor, "_update", watched)
+    monkeypatch.setattr(tutor, "_CHUNK", 16)
+    t, _ = make_tutor(batch=42, minibatch=9)
+    t.step()
+    assert [len(part) for part in seen] == [10, 8, 8, 8, 8]  # every fifth of each chunk
+    written = [[tutor.BOS, *e.ids.tolist()] for e in t.memory.recent]
+    assert sorted(row for part in seen for row in part) == sorted(written)
+    lengths = [float(np.mean([len(row) for row in part])) for part in seen]
+    assert max(lengths) - min(lengths) < 1
+    state = t.optimizer.state_dict()["state"]
+    assert {int(one["step"]) for one in state.values()} == {5}
+
+
 def test_given_tokens_and_what_cannot_be_scored_teach_nothing(monkeypatch: pytest.MonkeyPatch):
     """Everything given, or no score at all: the policy keeps its bits and the KL is still told."""
     monkeypatch.setattr(Letters, "given", lambda self, tokens: 99)
@@ -218,7 +239,8 @@ SETTINGS = {"recent": 8, "best": 8, "given": 4, "updates": 2, "batch": 16, "step
 
 @pytest.mark.parametrize("settings", [
     {"method": "path", "control": "adaptive", "kl": 0.4}, {"method": "psi"}, {"method": "q", "epsilon": 0.1},
-    {"method": "sac", "critic_steps": 2}, {"control": "budget", "kl": 0.1},
+    {"method": "sac", "critic_steps": 2}, {"method": "sac", "critic_steps": 2, "minibatch": 5},
+    {"minibatch": 4}, {"control": "budget", "kl": 0.1},
     {"method": "g", "targets": {"long": 0.5}}])
 def test_same_seed_same_bits_and_resumed_likewise(settings: dict[str, Any], tmp_path: Path):
     def begin() -> Tutor:
