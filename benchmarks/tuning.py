@@ -57,7 +57,7 @@ class Reinvent(Tutor):
 METHODS: dict[str, tuple[type[Tutor], dict[str, Any]]] = {
     "sac": (Tutor, {"method": "sac"}), "path": (Tutor, {}), "path, λ = 1": (Tutor, {"lam": 1.0}),
     "psi": (Tutor, {"method": "psi", "n_step": 5, "target_rate": 0.1}),
-    "reinvent": (Reinvent, {"precision": "auto", "minibatch": 32}),  # as sac has them
+    "reinvent": (Reinvent, {"precision": "auto", "minibatch": 64}),  # as sac has them
 }
 
 

@@ -15,7 +15,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 BY_METHOD: dict[str, dict[str, Any]] = {
     "lam": {"path": 0.9, "sac": 0.9, "": 0.0}, "target_rate": {"sac": 0.06, "": 0.02},
     "learning_rate": {"sac": 1e-3, "climb": 2e-3, "": 5e-4}, "precision": {"sac": "auto", "climb": "auto", "": "fp32"},
-    "cooling": {"sac": 10.0, "": 1.0}, "minibatch": {"sac": 32, "": 0},
+    "cooling": {"sac": 10.0, "": 1.0}, "minibatch": {"sac": 64, "": 0},
 }
 _COOLED = 0.8  # of the run, when β is what was asked for
 CONTROLS = ("fixed", "adaptive", "budget")
@@ -33,7 +33,7 @@ class TuneConfig:
     method: str = field(default="path", metadata={"help": "path, sac, psi, q, g or climb"})
     steps: int = field(default=500, metadata={"help": "rounds of new experience"})
     batch: int = field(default=128, metadata={"help": "fresh samples a step; 0 learns from given ones alone"})
-    minibatch: int = _by_method("new sequences a gradient step, about; 0: all of a step's [32 for sac, else 0]")
+    minibatch: int = _by_method("most new sequences a gradient step; 0: all of a step's [64 for sac, else 0]")
     edits: int = field(default=0, metadata={"help": "neighbours of the best sequences a step, by the domain's edits"})
     variants: int = field(default=0, metadata={"help": "other spellings of the best sequences a step"})
     screen: int = field(default=0, metadata={"help": "of the edits and as many samples a step, only this many are "

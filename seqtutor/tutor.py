@@ -57,19 +57,11 @@ class Chunk:
     states: Tensor | None = None
     fresh: Tensor | None = None
 
-    def part(self, rows: slice) -> Chunk:
-        """Some rows of it, not copied."""
-        prior, states, fresh = (None if tensor is None else tensor[rows]
-                                for tensor in (self.prior, self.states, self.fresh))
-        return Chunk(Sequences(self.x.ids[rows], self.x.mask[rows]), self.log_p[rows], self.nats[rows],
-                     self.learn[rows], prior, states, fresh)
 
-
-def minibatches(chunks: list[Chunk], size: int) -> list[list[Chunk]]:
-    """``chunks`` in parts of about ``size`` sequences (0: one part), each with sequences of every length."""
-    parts = max(1, round(sum(len(chunk.log_p) for chunk in chunks) / size)) if size else 1
-    return [[chunk.part(slice(first, None, parts)) for chunk in chunks if len(chunk.log_p) > first]
-            for first in range(parts)]
+def parted(order: list[int], size: int) -> list[list[int]]:
+    """``order``, places by length, in parts of at most ``size`` (0: one part), each with short ones and long ones."""
+    parts = max(1, math.ceil(len(order) / size)) if size else 1
+    return [order[first::parts] for first in range(parts)]
 
 
 class Tutor:
@@ -147,17 +139,18 @@ class Tutor:
         # 2. Their rewards; a nan is no reward, so what could not be scored teaches nothing
         tokens = [self.prior.vocabulary.decode(ids) for ids in rows]
         scores = self.rewarder(tokens)
-        # 3. What the prior says of them, once for all; batches of like length
-        chunks, experiences = self._judged_by_prior(rows, begun, tokens, scores)
+        # 3. What the prior says of them, once for all; minibatches, each in batches of like length
+        learnt, experiences = self._judged_by_prior(rows, begun, tokens, scores)
         self.memory.add(e for e in experiences if e is not None)
         # 4. Updates: the new experience, all or by parts, each with some of the old; then, if asked for, only the old
         rng = np.random.default_rng([config.seed, number])
         totals = np.zeros(3) if fresh else np.full(3, math.nan)
         loss = 0.0
-        learnt = self._among_best(chunks, experiences, totals) if config.method == "climb" else chunks
-        parts = [*minibatches(learnt, config.minibatch), *([] for _ in range(config.updates - 1))]
-        for part in parts:
-            loss += self._update(part + self._remembered(rng), totals) / len(parts)
+        if config.method == "climb":
+            learnt = [self._among_best([chunk for part in learnt for chunk in part], experiences, totals)]
+        rounds = [*learnt, *([] for _ in range(config.updates - 1))]
+        for part in rounds:
+            loss += self._update(part + self._remembered(rng), totals) / len(rounds)
         # 5. Figures of the fresh samples, each before it is learnt from; KL as it was trained on, exact and by samples
         kl, kl_sampled, entropy = totals / max(1, fresh)
         figures = self._figures(scores, experiences[:fresh])
@@ -253,9 +246,9 @@ class Tutor:
         return ids if len(ids) <= self.config.max_length and self.permitted.accepts(ids.tolist()) else None
 
     def _judged_by_prior(self, rows: list[NDArray[np.int64]], begun: list[int], tokens: list[list[str]],
-                         scores: Rewards) -> tuple[list[Chunk], list[Experience | None]]:
-        """Batches for the first update, and an experience for each row (None where it could not be scored). The first
-        rows, of which so many ids each were given (``begun``), are fresh."""
+                         scores: Rewards) -> tuple[list[list[Chunk]], list[Experience | None]]:
+        """Minibatches, each in batches of like length, and an experience for each row (None where it could not be
+        scored). The first rows, of which so many ids each were given (``begun``), are fresh."""
         fresh = len(begun)
         given = [min(max(self.domain.given(t), most), len(ids))
                  for t, most, ids in zip(tokens, begun + [0] * (len(rows) - fresh), rows, strict=True)]
@@ -264,11 +257,9 @@ class Tutor:
         # a rule that has nothing to say of a sequence leaves its rate as it is to be
         features = np.where(np.isnan(features), self.rates.targets, features).astype(np.float32)
         unscored = np.isnan(scores.end)
-        chunks: list[Chunk] = []
         experiences: list[Experience | None] = [None] * len(rows)
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        for start in range(0, len(order), _CHUNK):
-            places = order[start:start + _CHUNK]
+
+        def judged(places: list[int]) -> Chunk:
             x = padded([rows[i] for i in places], [given[i] for i in places])
             with torch.no_grad():
                 everything, states = log_probs(self.prior, x.ids[:, :-1], self.permitted.along(x.ids[:, :-1]))
@@ -281,9 +272,13 @@ class Tutor:
                                                     credited(scores, i, length), features[i], scores.canonical[i] or "")
                     nats[row, :length] = self._nats(e)
             learn = x.mask & torch.from_numpy(~unscored[places])[:, None]
-            chunks.append(Chunk(x, log_p, torch.from_numpy(nats), learn, everything, states,
-                                torch.tensor([i < fresh for i in places])))
-        return chunks, experiences
+            return Chunk(x, log_p, torch.from_numpy(nats), learn, everything, states,
+                         torch.tensor([i < fresh for i in places]))
+
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        parts = [[judged(part[start:start + _CHUNK]) for start in range(0, len(part), _CHUNK)]
+                 for part in parted(order, self.config.minibatch)]
+        return parts, experiences
 
     def _remembered(self, rng: np.random.Generator) -> list[Chunk]:
         """Batches of remembered experience; its reward in nats follows today's β."""
