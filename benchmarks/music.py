@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -238,12 +237,10 @@ def compare(name: str, n: int, seed: int, temperature: float, top_p: float, out:
 
 @main.command()
 @click.option("--model", "name", default="music", show_default=True, help="the prior: a name or a file")
-@click.option("--seconds", default=3000.0, show_default=True, help="processor time")
-@click.option("--batch", default=64, show_default=True)
-@click.option("--minibatch", default=16, show_default=True)
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seconds", default=2700.0, show_default=True, help="processor time")
+@click.option("--minibatch", default=64, show_default=True, help="of the 64 sequences of a step")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/music-tutored"), show_default=True)
-def tune(name: str, seconds: float, batch: int, minibatch: int, seed: int, out: Path) -> None:
+def tune(name: str, seconds: float, minibatch: int, out: Path) -> None:
     """Tunes the prior on one thread towards the preset `human`, with metre, mode and length as the prior chooses them
     (`seqtutor tune music` fixes them); goes on from a checkpoint in --out."""
     from timed_run import run_for
@@ -260,8 +257,8 @@ def tune(name: str, seconds: float, batch: int, minibatch: int, seed: int, out: 
     keep_freed_memory()
     prior = load_model(name, DOMAIN.name)
     objective = Objective.parse("human", DOMAIN)
-    config = TuneConfig(method="path", beta=1.0, batch=batch, minibatch=minibatch, max_length=LONGEST,
-                        learning_rate=1e-3, critic_memory=0.9, recent_size=0, best_size=0, seed=seed)
+    config = TuneConfig(method="path", beta=1.0, batch=64, minibatch=minibatch, max_length=LONGEST,
+                        learning_rate=1e-3, critic_memory=0.9, recent_size=0, best_size=0)
     tutor = Tutor(DOMAIN, prior, Rewarder(DOMAIN, objective), config, targets=objective.targets,
                   grammar=DOMAIN.grammar(prior.vocabulary.all))
 
@@ -270,7 +267,8 @@ def tune(name: str, seconds: float, batch: int, minibatch: int, seed: int, out: 
         return f"KL {figures['kl']:.2f}, mean distance {np.mean(off):.4f}, largest {max(off):.3f}"
 
     model = run_for(tutor, seconds, out, words=words)
-    model.provenance |= {"prior": name, "prior_sha256": file_sha256(find_model(name)), "objective": objective.to_dict()}
+    model.provenance |= {"prior": name, "prior_sha256": file_sha256(find_model(name)), "objective": objective.to_dict(),
+                         "about": f"the prior {name} tuned: {objective.about}"}
     model.save(out / "model.safetensors")
     for line in tutor.rates.unreachable:
         click.echo(line)
@@ -282,34 +280,22 @@ def tune(name: str, seconds: float, batch: int, minibatch: int, seed: int, out: 
 def publish(model: Path, kept: tuple[Path, ...]) -> None:
     """Brings index.json, the model card and the list of known texts beside MODEL up to date with figures KEPT by
     --json."""
-    from seqtutor.corpus import file_sha256
+    from prior import write_figures
+
     from seqtutor.known import KnownTexts
     from seqtutor.model import SequenceModel
-    from seqtutor.models import INDEX
 
     figures: dict[str, Any] = {}
     for path in kept:
         figures |= json.loads(path.read_text())
     rates = figures.pop("rates", {})
-    origin = SequenceModel.load(model, DOMAIN.name).provenance
-    index = model.parent / INDEX
-    content = json.loads(index.read_text(encoding="utf-8")) if index.exists() else {}
-    short = {name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()}
-    about = f"the prior {origin['prior']} tuned: {origin['objective']['about']}" if "prior" in origin \
-        else "prior of old-prints: tunes in seven modes and nine metres"
-    content[model.stem] = {"about": about, "file": model.name, "domain": DOMAIN.name, "bytes": model.stat().st_size,
-                           "sha256": file_sha256(model), "figures": short}
-    index.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    if "prior" not in origin:  # a tuned model knows what its prior knows
-        KnownTexts.of(prepare(DOMAIN, corpus.OLD_PRINTS).train).save(model)
-    card = model.with_suffix(".md")
-    table = "| figure | value |\n| --- | --- |\n"
-    table += "".join(f"| {name.replace('_', ' ')} | {value} |\n" for name, value in short.items())
-    table += "\n| rule | human, held out | generated |\n| --- | --- | --- |\n"
+    table = "\n| rule | human, held out | generated |\n| --- | --- | --- |\n"
     table += "".join(f"| {rule} | {human:.1%} | {made:.1%} |\n" for rule, (human, made) in rates.items())
-    text = card.read_text(encoding="utf-8")
-    card.write_text(re.sub(r"(<!-- figures -->\n).*?(<!-- /figures -->)", lambda m: m[1] + table + m[2], text,
-                           flags=re.DOTALL), encoding="utf-8")
+    network = SequenceModel.load(model, DOMAIN.name)
+    write_figures(model, network, {name.replace("_", " "): round(value, 4) if isinstance(value, float) else value
+                                   for name, value in figures.items()}, table)
+    if "prior" not in network.provenance:  # a tuned model knows what its prior knows
+        KnownTexts.of(prepare(DOMAIN, corpus.OLD_PRINTS).train).save(model)
 
 
 def _show(figures: dict[str, Any], out: Path | None) -> None:

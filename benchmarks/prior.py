@@ -118,8 +118,9 @@ def main() -> None:
         print(f"| {name} | {value} |")
 
 
-def write_figures(path: Path, model: SequenceModel, figures: dict[str, Any]) -> None:
-    """Brings the folder's index.json and the card NAME.md (between its figures marks) up to date."""
+def write_figures(path: Path, model: SequenceModel, figures: dict[str, Any], more: str = "") -> None:
+    """Brings the folder's index.json and the card NAME.md (between its figures marks, ``more`` below the figures) up to
+    date."""
     from seqtutor.corpus import file_sha256
     name, index = path.stem, path.parent / INDEX
     content = json.loads(index.read_text(encoding="utf-8")) if index.exists() else {}
@@ -131,6 +132,7 @@ def write_figures(path: Path, model: SequenceModel, figures: dict[str, Any]) -> 
     card = path.with_suffix(".md")
     if card.exists():
         table = "| figure | value |\n| --- | --- |\n" + "".join(f"| {k} | {v} |\n" for k, v in figures.items())
+        table += more
         text = re.sub(r"(<!-- figures -->\n).*?(<!-- /figures -->)", lambda m: m[1] + table + m[2],
                       card.read_text(encoding="utf-8"), flags=re.DOTALL)
         card.write_text(text, encoding="utf-8")

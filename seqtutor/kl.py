@@ -117,9 +117,9 @@ class RateControl:
     @property
     def unreachable(self) -> list[str]:
         """One line for each target that the prior cannot be brought to."""
+        off = self.stuck | (self._constant & (np.abs(self.means - self.targets) > 1e-6))
         return [f"{name} stays at {mean:.3g} and does not reach {target:.3g}: the prior hardly writes such sequences"
-                for name, mean, target, off in zip(self.names, self.means, self.targets, self.stuck | (
-                    self._constant & (np.abs(self.means - self.targets) > 1e-6)), strict=True) if off]
+                for name, mean, target, lost in zip(self.names, self.means, self.targets, off, strict=True) if lost]
 
     def state(self) -> dict[str, Any]:
         """JSON-able, for :meth:`load`."""

@@ -83,12 +83,10 @@ class TuneConfig:
         for name in ("steps", "updates", "n_step", "max_length"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("batch", "warmup", "critic_steps", "edits", "screen", "variants", "recent", "best", "given",
-                     "recent_size", "best_size", "checkpoint_seconds"):
-            if not getattr(self, name) >= 0:
+        for name in ("batch", "minibatch", "warmup", "critic_steps", "edits", "screen", "variants", "recent", "best",
+                     "given", "recent_size", "best_size", "checkpoint_seconds"):
+            if getattr(self, name) is not None and not getattr(self, name) >= 0:
                 raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)}")
-        if self.minibatch is not None and self.minibatch < 0:
-            raise UsageError(f"minibatch must be 0 or more, not {self.minibatch}")
         for name in ("learning_rate", "critic_ridge", "critic_rate", "clip", "rank"):
             if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
