@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 _AHEAD = 20  # steps over which the KL is expected to go on as it does
 _NEARLY = 0.98  # of the budget; the next batch may lie above the mean
+_NEWTON, _HALVED = 30, 6  # steps, and lengths of one
+_MEANS, _COVARIANCE = 0.9, 0.97  # weights of what was seen before the last batch
+_RARE = 0.3  # of the largest distance from the target
 
 
 @dataclass
@@ -71,7 +74,8 @@ class BetaControl:
 
 class RateControl:
     """Multipliers λ (nats per unit of the rule) such that E_π[f_i] = target_i at the least KL: π ∝ p·exp(Σ λ_i f_i)
-    (Khalifa, Elsahar, Dymetman 2021, moment constraints), by stochastic dual ascent.
+    (Khalifa, Elsahar, Dymetman 2021, moment constraints). They begin, where samples of the prior are shown first, at
+    the optimum of the dual on those, and then follow the policy by stochastic dual ascent.
 
     The dual's gradient is the gap target − E_π[f] and its Hessian minus the covariance of f, so Newton's step is
     covariance⁻¹·gap; ``rate`` of it is taken, since the policy answers late. A rule that does not come to its target
@@ -87,38 +91,87 @@ class RateControl:
         self.means = np.full(n, np.nan)
         self.covariance = np.zeros((n, n))
         self.spread = np.zeros(n)  # the prior's standard deviations, the units of ``limit``
+        self.widest = np.zeros(n)  # the largest |f − target| so far
+        self.varies = np.zeros(n, bool)  # which have not been the same in every sample so far
         self.stuck = np.zeros(n, bool)
+        self.shown = np.zeros((0, n + 1))  # samples of the prior: features, reward
 
-    def observe(self, features: NDArray[np.floating], pace: float = 1.0, memory: float = 0.8) -> None:
+    def prepare(self, features: NDArray[np.floating], reward: NDArray[np.floating], beta: float) -> None:
+        """Further samples of the prior (features: float [n, rules]; reward: float [n], with β its reward units a nat):
+        λ to the minimum of log E_p[exp(R/β + λ·(f − target))], E_p over all of them. A rule whose target asks for
+        weights that few samples carry is left to :meth:`observe`."""
+        self.shown = np.concatenate([self.shown, np.column_stack([features, reward])])
+        f, nats = self.shown[:, :-1] - self.targets, self.shown[:, -1] / beta
+        self.means, self.spread, self.widest = f.mean(0) + self.targets, f.std(0), np.abs(f).max(0)
+        free = self.varies = np.ptp(f, 0) > 0
+        while (worst := self._solve(f, nats, free)) is not None:
+            free = free & (np.arange(len(free)) != worst)
+
+    def _solve(self, f: NDArray[np.float64], nats: NDArray[np.float64], free: NDArray[np.bool_]) -> int | None:
+        """Newton's method for the multipliers of the ``free`` rules; the others are 0. f: float [n, rules], above the
+        targets; nats: float [n]. Returns the rule that is farthest from its target if it does not come to an end, since
+        every longer step leaves fewer than a hundred samples, or a tenth, to carry the weights."""
+        few, self.multipliers = min(100.0, 0.1 * len(f)), np.zeros(f.shape[1])
+        value, weights = _tilted(nats)
+        for _ in range(_NEWTON):
+            mean = weights @ f
+            self.covariance = (f.T * weights) @ f - np.outer(mean, mean)
+            off = np.where(free, np.abs(mean) / self._unit, 0.0)
+            if off.max() < 1e-3:
+                return None
+            step = np.zeros(len(mean))
+            step[free] = np.linalg.solve(self._damped(1e-4)[np.ix_(free, free)], -mean[free])
+            for share in 0.5 ** np.arange(_HALVED):
+                tried, found = _tilted(nats + f @ (self.multipliers + share * step))
+                if tried <= value and 1 / np.square(found).sum() >= few:
+                    break
+            else:
+                break
+            self.multipliers, value, weights = self.multipliers + share * step, tried, found
+        return int(off.argmax())
+
+    def observe(self, features: NDArray[np.floating], pace: float = 1.0) -> None:
         """``features``: float [n, rules] of fresh samples of the policy; ``pace``: of the policy, 1 falling to 0."""
         if not self.names or not len(features):
             return
+        self.shown = self.shown[:0]
         mean, covariance = features.mean(0, np.float64), np.cov(features.T, ddof=0).reshape(self.covariance.shape)
+        self.varies |= np.ptp(features, 0) > 0
+        self.widest = np.maximum(self.widest, np.abs(features - self.targets).max(0))
         if np.isnan(self.means).all():  # the first samples are the prior's
-            self.covariance, self.spread = covariance, np.sqrt(covariance.diagonal())
-            self.means = mean
-        self.means = memory * self.means + (1 - memory) * mean
-        self.covariance = memory * self.covariance + (1 - memory) * covariance
+            self.means, self.covariance, self.spread = mean, covariance, np.sqrt(covariance.diagonal())
+        self.means = _MEANS * self.means + (1 - _MEANS) * mean
+        self.covariance = _COVARIANCE * self.covariance + (1 - _COVARIANCE) * covariance
         gap = self.targets - self.means
-        unit = np.maximum(np.maximum(np.sqrt(self.covariance.diagonal()), 0.3 * self.spread), 1e-3)
-        step = np.linalg.solve(self.covariance + np.diag(0.1 * unit**2), gap)
-        largest = 0.5 / np.maximum(unit, np.abs(gap))  # half a nat for a change of one deviation, or of the whole gap
-        step = np.clip(self.rate * step, -largest, largest)
-        still = self.stuck | self._constant  # what never varied moves nothing, and its λ would run away
-        self.multipliers += np.where(still, 0.0, pace * step)
-        self.stuck |= np.abs(self.multipliers) * np.maximum(self.spread, np.abs(gap)) > self.limit
+        step = np.linalg.solve(self._damped(0.1), gap)
+        # at most half a nat for a change of one deviation, or of the whole gap
+        most = 0.5 / np.maximum(self._unit, np.abs(gap))
+        step = np.clip(self.rate * step, -most, most)
+        moves = self.varies & ~self.stuck  # the λ of what never varied would run away
+        self.multipliers += np.where(moves, pace * step, 0.0)
+        worth = np.abs(self.multipliers) * np.maximum(self.spread, np.abs(gap))
+        self.stuck |= (worth > self.limit) & (np.abs(gap) > 0.2 * self.spread)
         self.multipliers[self.stuck] = 0.0
 
     @property
-    def _constant(self) -> NDArray[np.bool_]:
-        """Which features have been the same in every sample so far."""
-        return np.asarray(self.covariance.diagonal() == 0)
+    def _unit(self) -> NDArray[np.float64]:
+        """What a change of each rule is measured in: its deviation, and of a rule that few samples show (repeated
+        motifs) a share of what those show: they come late, and all at once."""
+        deviation = np.sqrt(self.covariance.diagonal().clip(0))
+        unit: NDArray[np.float64] = np.max([deviation, 0.3 * self.spread, _RARE * self.widest,
+                                            np.full(len(deviation), 1e-3)], 0)
+        return unit
+
+    def _damped(self, share: float) -> NDArray[np.float64]:
+        """The covariance with ``share`` of the squared units added to its diagonal."""
+        return self.covariance + np.diag(share * self._unit**2)
 
     @property
     def unreachable(self) -> list[str]:
         """One line for each target that the prior cannot be brought to."""
-        off = self.stuck | (self._constant & (np.abs(self.means - self.targets) > 1e-6))
-        return [f"{name} stays at {mean:.3g} and does not reach {target:.3g}: the prior hardly writes such sequences"
+        off = self.stuck | (~self.varies & (np.abs(self.means - self.targets) > 1e-6))
+        return [f"{name} stays at {round(mean, 6):.3g} and does not reach {target:.3g}: the prior hardly writes such "
+                "sequences"
                 for name, mean, target, lost in zip(self.names, self.means, self.targets, off, strict=True) if lost]
 
     def state(self) -> dict[str, Any]:
@@ -128,10 +181,19 @@ class RateControl:
     def load(self, state: dict[str, Any]) -> None:
         """Goes on from :meth:`state`."""
         for name in _STATE:
-            setattr(self, name, np.array(state[name], getattr(self, name).dtype).reshape(getattr(self, name).shape))
+            shape = (-1, len(self.names) + 1) if name == "shown" else getattr(self, name).shape
+            setattr(self, name, np.array(state[name], getattr(self, name).dtype).reshape(shape))
 
 
-_STATE = ("multipliers", "means", "covariance", "spread", "stuck")
+_STATE = ("multipliers", "means", "covariance", "spread", "widest", "varies", "stuck", "shown")
+
+
+def _tilted(nats: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    """(log of the mean of exp(nats), the share that each sample has of it); nats: float [n]."""
+    largest = nats.max()
+    weights = np.exp(nats - largest)
+    shares: NDArray[np.float64] = weights / weights.sum()
+    return float(largest + np.log(weights.mean())), shares
 
 
 def _clip(x: float, most: float) -> float:

@@ -114,8 +114,8 @@ class TuneConfig:
 
     @property
     def critic_first(self) -> int:
-        """Steps in which the critic alone learns."""
-        return min(self.critic_steps, self.steps // 4) if self.method == "sac" else 0
+        """Steps in which the policy waits, where it does."""
+        return min(self.critic_steps, self.steps // 4)
 
     def settled(self) -> TuneConfig:
         """The same with the method's own value for every setting that was not given."""

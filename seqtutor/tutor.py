@@ -39,7 +39,7 @@ from seqtutor.surrogate import Screen
 from seqtutor.vocabulary import BOS, EOS
 from seqtutor.writing import proposed
 
-_DUAL_STEPS = 200  # in a longer run the multipliers of rates take as much smaller steps: the policy answers late
+_DUAL_STEPS = 100  # in a longer run the multipliers of rates take as much smaller steps: the policy answers late
 _CHUNK = 64  # sequences that run through a network together
 
 
@@ -157,13 +157,18 @@ class Tutor:
         self.scores = scores
         self.fresh_totals = scores.total[:fresh]
         self.fresh_values = {name: values[:fresh] for name, values in scores.values.items()}
-        # 6. Dual steps on β and on the multipliers of rates, once the policy may answer
-        if not self._critic_first:
+        # 6. Dual steps on β and on the multipliers of rates; while the policy waits, its samples are the prior's
+        scored = [e for e in experiences[:fresh] if e is not None and e.canonical] if self.rates.names else []
+        if self._critic_first:
+            if scored:
+                self.rates.prepare(np.stack([e.features for e in scored]), np.array([e.total for e in scored]),
+                                   self._beta)
+        else:
             if fresh:
                 self.beta.observe(kl)
-            scored = [e.features for e in experiences[:fresh] if e is not None and e.canonical]
-            if self.rates.names and scored:
-                self.rates.observe(np.stack(scored), self._pace * min(1.0, _DUAL_STEPS / config.steps))
+            if scored:
+                self.rates.observe(np.stack([e.features for e in scored]),
+                                   4 * self._pace * (1 - self._pace) * min(1.0, _DUAL_STEPS / config.steps))
             if self.beta.mode == "budget":
                 self._stay_within_budget()
         self.done += 1
@@ -360,7 +365,7 @@ class Tutor:
         if not (math.isfinite(loss) and torch.isfinite(norm)):
             raise SeqtutorError(f"the loss stopped being finite at step {self.done + 1}; begin again with a lower "
                                 "--learning-rate or a higher --beta")
-        warm = min(1.0, (self.done + 1 - config.critic_first) / max(1, config.warmup))
+        warm = min(1.0, (self.done + 1 - self._waited) / max(1, config.warmup))
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * warm * config.pace(self.done)
         self.optimizer.step()
@@ -374,8 +379,13 @@ class Tutor:
 
     @property
     def _critic_first(self) -> bool:
-        """Whether the policy waits, as the prior, until Q has learnt something."""
-        return self.done < self.config.critic_first
+        """Whether the policy waits, as the prior, until Q has learnt something and rates have multipliers."""
+        return self.done < self._waited
+
+    @property
+    def _waited(self) -> int:
+        """Steps that the policy waits."""
+        return self.config.critic_first if self.q is not None or self.rates.names else 0
 
     @property
     def _fits_v(self) -> bool:

@@ -151,7 +151,53 @@ def test_what_never_varies_is_not_paid_for():
     assert control.unreachable == []
 
 
+def test_multipliers_begin_at_the_optimum_on_the_priors_samples():
+    """Re-weighted by the reward too: p·exp(R/β + λ·f) has the means asked for, exactly on the samples."""
+    aim, reward = np.array([0.6, 1.1, 0.75]), np.array([0.0, 0.5, 1.0, 0.0, 0.2, 0.3])
+    control = RateControl({"a": 0.6, "b": 1.1, "ab": 0.75})
+    drawn = np.random.default_rng(0).choice(len(PRIOR), (20, 200), p=PRIOR)
+    for batch in drawn:
+        control.prepare(FEATURES[batch], reward[batch], 0.5)
+    share = np.bincount(drawn.ravel(), minlength=len(PRIOR)) / drawn.size
+    weights = share * np.exp(reward / 0.5 + FEATURES @ control.multipliers)
+    assert weights @ FEATURES / weights.sum() == pytest.approx(aim, abs=2e-3)
+    control.observe(FEATURES[drawn[0]])
+    assert not len(control.shown)
+
+
+def test_what_few_samples_show_is_left_to_the_policy():
+    """Two of 2,000 samples cannot stand for three in ten; the other rule comes to its rate all the same."""
+    control = RateControl({"a": 0.6, "seldom": 0.3})
+    a, seldom = np.random.default_rng(0).random(2000) < 0.2, np.zeros(2000)
+    seldom[:2] = 1
+    control.prepare(np.stack([a, seldom], 1), np.zeros(2000), 1.0)
+    assert control.multipliers[1] == 0
+    weights = np.exp(control.multipliers[0] * a)
+    assert weights @ a / weights.sum() == pytest.approx(0.6, abs=1e-3)
+
+
+def test_what_comes_late_and_all_at_once_is_not_overpaid():
+    """A piece in some hundreds is half repeated motifs. As long as the policy shows none, the rate's multiplier grows
+    slowly: at its optimum such a piece is worth some nats more, not a hundred."""
+    control = RateControl({"repeated": 0.004})
+    f = np.zeros(9600)
+    f[:40] = 0.4
+    control.prepare(f[:, None], np.zeros(len(f)), 1.0)
+    begun = float(control.multipliers[0])
+    assert 0.4 * begun == pytest.approx(math.log(0.01 / 0.99 / (40 / 9560)), abs=0.01)
+    for _ in range(500):
+        control.observe(np.zeros((64, 1)), 0.05)
+    assert 0 < 0.4 * (control.multipliers[0] - begun) < 4
+
+
 def test_rates_go_on_from_their_state():
+    before = RateControl({"a": 0.5})
+    before.prepare(np.eye(4)[:, :1], np.arange(4.0), 0.7)
+    after = RateControl({"a": 0.5})
+    after.load(json.loads(json.dumps(before.state())))
+    for control in (before, after):
+        control.prepare(np.eye(3)[:, :1], np.arange(3.0), 0.7)
+    assert before.state() == after.state()
     control, other = RateControl({"a": 0.5, "b": 1.0, "ab": 0.4}), RateControl({"a": 0.5, "b": 1.0, "ab": 0.4})
     run(control, 20)
     other.load(json.loads(json.dumps(control.state())))

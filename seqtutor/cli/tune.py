@@ -103,6 +103,8 @@ def run(domain: Domain, spec: str, *, objective: str | None, out: Path, resume: 
         for name in ("method", "beta", "gamma"):
             if (value := getattr(aim, name)) is not None:
                 settings.setdefault(name, value)
+        if set(aim.targets) == {term.rule for term in aim.terms}:  # rates alone: there is no reward for β to cool
+            settings.setdefault("cooling", 1.0)
         config = TuneConfig(**{"max_length": domain.request((), 0, **options).max_length, **settings, **steer})
         file = find_model(model or domain.name)
         setup = Setup(spec, model or domain.name, file_sha256(file), aim.to_dict(), config, options, executor,
