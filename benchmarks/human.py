@@ -24,6 +24,7 @@ from timed_run import finished, run_for
 from seqtutor.corpus import prepare
 from seqtutor.domain import Grammar, Rule
 from seqtutor.evaluate import divergence
+from seqtutor.kl import RateControl
 from seqtutor.model import SequenceModel
 from seqtutor.objective import Objective
 from seqtutor.rewards import Rewarder
@@ -170,14 +171,33 @@ def tuned(prior: SequenceModel, human: Mapping[str, float], seconds: float, out:
     return run_for(tutor, seconds, out / "human", words=words)
 
 
-def measure(model: SequenceModel, prior: SequenceModel, pieces: int, seed: int) -> tuple[dict[str, Figure], Figure]:
-    """(rates, KL to the prior in nats an opening) of samples."""
+def sample(model: SequenceModel, pieces: int, seed: int) -> tuple[list[list[int]], list[str], Grammar]:
+    """(ids, texts, the grammar of openings)."""
     domain = Openings(dict.fromkeys((row.name for row in ROWS), 0.0))
     grammar = domain.grammar(model.vocabulary.all)
     config = SamplingConfig(max_length=domain.max_length, precision="fp32")
     ids = Sampler(model, config, seed=seed, grammar=grammar).sample_ids(pieces)
+    return ids, [" ".join(model.vocabulary.decode(row)) for row in ids], grammar
+
+
+def measure(model: SequenceModel, prior: SequenceModel, pieces: int, seed: int) -> tuple[dict[str, Figure], Figure]:
+    """(rates, KL to the prior in nats an opening) of samples."""
+    ids, texts, grammar = sample(model, pieces, seed)
     far = divergence(model, prior, ids, grammar=grammar, given=[1] * pieces)
-    return rates_of([" ".join(model.vocabulary.decode(row)) for row in ids]), mean(far.kl)
+    return rates_of(texts), mean(far.kl)
+
+
+def least_kl(prior: SequenceModel, human: Mapping[str, float], pieces: int, seed: int) -> tuple[float, list[str]]:
+    """(the least KL, nats an opening, at which any model has the ``human`` rates, from re-weighted samples of the
+    prior; the rates that so many samples cannot tell)."""
+    _, texts, _ = sample(prior, pieces, seed)
+    features = np.array([moment(line, rate, texts) for line, rate in human.items()]).T
+    control = RateControl(dict.fromkeys(human, 0.0))
+    control.prepare(features, np.zeros(len(features)), 1.0)
+    nats = features @ control.multipliers
+    weights = np.exp(nats - nats.max())
+    kl = (weights @ nats) / weights.sum() - nats.max() - np.log(weights.mean())
+    return float(kl), [name for name, value in zip(human, control.multipliers, strict=True) if not value]
 
 
 def print_rates(human: Mapping[str, float], own: Mapping[str, Figure], tunes: int,

@@ -182,7 +182,7 @@ def optimum(chosen: dict[str, Any], model: str) -> None:
 @click.pass_obj
 def human(chosen: dict[str, Any], seconds: float, model: str, out: Path) -> None:
     """Holds our own prior to the rates of human melodies and prints its nine gaps to them."""
-    from human import human_rates, measure, print_rates, tuned
+    from human import human_rates, least_kl, measure, print_rates, tuned
 
     from seqtutor.models import load_model
 
@@ -193,6 +193,9 @@ def human(chosen: dict[str, Any], seconds: float, model: str, out: Path) -> None
     print(f"{chosen['pieces']:,} openings of each model, fp32, seed {chosen['seed']}; tuned for "
           f"{models['tuned'].provenance['cpu_seconds']:.0f} s of the processor\n")
     print_rates(rates, own, tunes, columns)
+    least, left_out = least_kl(prior, rates, 4 * chosen["pieces"], chosen["seed"])
+    print(f"The least KL at which any model has the human rates is {least:.2f} nats, from {4 * chosen['pieces']:,} "
+          "re-weighted samples of the prior" + f" (without {', '.join(left_out)})" * bool(left_out) + ".")
 
 
 if __name__ == "__main__":

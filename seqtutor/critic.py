@@ -9,7 +9,10 @@ and from what was in them so far.
 from __future__ import annotations
 
 import copy
+from collections import deque
+from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +20,8 @@ from seqtutor import checkpoint
 from seqtutor.machine import autocasting
 
 _FEW = 4  # positions that fewer sequences reach move their level more slowly
-_WARM = 50  # steps over which the rate of Q's network rises
+_WARM = 50  # new batches over which the rate of Q's network rises
+_EARLIER = 16  # batches that Q learns from again
 
 
 class Critic:
@@ -117,7 +121,8 @@ class QCritic:
 
         critic = QCritic(width=512, vocabulary=26, longest=128, rate=6e-3)
         q = critic(states)                                 # float [batch, T, V], of the slow network
-        critic.learn(states, actions, returns, mask)       # one step of Adam on ½(return − Q(s_t, a_t))²
+        critic.learn(ids, states, returns, mask)           # one step of Adam on ½(return − Q(s_t, a_t))²
+        critic.relearn(2)                                  # two more, on earlier batches
         critic.follow(0.05)                                # the slow network a Polyak step further
 
     ``level`` is the mean return at each position and ``scale`` the standard deviation of the first returns, so that the
@@ -135,6 +140,7 @@ class QCritic:
         self.levels, self.scale = torch.zeros(longest), torch.zeros(())
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=rate)
         self._sums = torch.zeros(2, longest)  # what the returns are above Q, and how many, since the last `follow`
+        self._earlier: deque[tuple[Tensor, Tensor, Tensor, Tensor]] = deque(maxlen=_EARLIER)  # arguments of `learn`
         self._autocast = autocasting(precision, torch.device("cpu"))
 
     @torch.no_grad()
@@ -144,29 +150,44 @@ class QCritic:
             found: Tensor = self.slow(states)
         return self.levels[:states.shape[1], None] + self.scale * found.float()
 
-    def learn(self, states: Tensor, actions: Tensor, returns: Tensor, mask: Tensor, pace: float = 1.0) -> None:
-        """states: float [batch, T, width]; actions: int64 [batch, T]; returns: float [batch, T], what came of each
-        action, its own reward included; mask: bool [batch, T]; ``pace``: of the learning rate."""
-        width, number = returns.shape[1], mask.sum()
-        if not number:
+    def learn(self, ids: Tensor, states: Tensor, returns: Tensor, mask: Tensor, pace: float = 1.0) -> None:
+        """ids: int64 [batch, T + 1], bos first; states: float [batch, T, width]; returns: float [batch, T], what came
+        of each action, its own reward included; mask: bool [batch, T]; ``pace``: of the learning rate."""
+        width = returns.shape[1]
+        if not mask.any():
             return
         if not self.steps:
             self.levels[:width] = (returns * mask).sum(0) / mask.sum(0).clamp_min(_FEW)
             self.scale = (returns - self.levels[:width])[mask].std(unbiased=False).clamp_min(self.nat)
         self.steps += 1
+        above = self._fit(ids, states, returns, mask, pace)
+        self._sums[0, :width] += above.sum(0)
+        self._sums[1, :width] += mask.sum(0)
+        self._earlier.append((ids, states, returns, mask))
+
+    def relearn(self, times: int, pace: float = 1.0) -> None:
+        """``times`` further steps, each on one of the last batches that it was shown. What came of their actions is as
+        it was seen then: the policy has hardly moved since, and most of what a return is, is chance."""
+        rng = np.random.default_rng(self.steps)
+        for place in rng.integers(len(self._earlier), size=times if self._earlier else 0):
+            self._fit(*self._earlier[place], pace)
+
+    def _fit(self, ids: Tensor, states: Tensor, returns: Tensor, mask: Tensor, pace: float) -> Tensor:
+        """One step of Adam; returns what the returns were above Q, float [batch, T], 0 where masked."""
+        width = returns.shape[1]
         with self._autocast():
             found = self.network(states)
-        found = found.float().gather(-1, actions[..., None])[..., 0]
+        found = found.float().gather(-1, ids[:, 1:, None])[..., 0]
         above = (returns - self.levels[:width] - self.scale * found) * mask
-        loss = (above / self.scale).square().sum() / number
+        loss = (above / self.scale).square().sum() / mask.sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * pace * min(1.0, self.steps / _WARM)
         self.optimizer.step()
-        self._sums[0, :width] += above.detach().sum(0)
-        self._sums[1, :width] += mask.sum(0)
+        unlearnt: Tensor = above.detach()
+        return unlearnt
 
     @torch.no_grad()
     def follow(self, rate: float, level_rate: float = 0.2) -> None:
@@ -181,11 +202,18 @@ class QCritic:
         return {**checkpoint.pack("network", self.network.state_dict()),
                 **checkpoint.pack("slow", self.slow.state_dict()),
                 **checkpoint.pack("optimizer", checkpoint.optimizer_tensors(self.optimizer)),
-                "levels": self.levels, "scale": self.scale, "steps": torch.tensor(self.steps)}
+                "levels": self.levels, "scale": self.scale, "steps": torch.tensor(self.steps),
+                **{f"earlier/{i}/{name}": tensor for i, (ids, _, returns, mask) in enumerate(self._earlier)
+                   for name, tensor in (("ids", ids), ("returns", returns), ("mask", mask))}}
 
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Goes on from :meth:`state`."""
+    def load(self, state: dict[str, Tensor], read: Callable[[Tensor], Tensor]) -> None:
+        """Goes on from :meth:`state`. ``read`` gives the prior's states, [batch, T, width], from ids [batch, T]: those
+        are not kept."""
         self.network.load_state_dict(checkpoint.unpack("network", state))
         self.slow.load_state_dict(checkpoint.unpack("slow", state))
         checkpoint.restore_optimizer(self.optimizer, checkpoint.unpack("optimizer", state))
         self.levels, self.scale, self.steps = state["levels"].clone(), state["scale"].clone(), int(state["steps"])
+        self._earlier.clear()
+        for i in range(sum(name.startswith("earlier/") and name.endswith("/ids") for name in state)):
+            ids, returns, mask = (state[f"earlier/{i}/{name}"] for name in ("ids", "returns", "mask"))
+            self._earlier.append((ids, read(ids[:, :-1]), returns, mask))

@@ -66,6 +66,8 @@ class TuneConfig:
     critic_ridge: float = field(default=0.005, metadata={"help": "shrinks the critic's fit: larger is steadier, "
                                                          "smaller less biased; a share of the mean square"})
     critic_rate: float = field(default=6e-3, metadata={"help": "Adam's learning rate of Q's network (sac)"})
+    critic_replay: int = field(default=1, metadata={"help": "earlier batches that Q learns from again with each new "
+                                                    "one (sac)"})
     critic_steps: int = field(default=150, metadata={"help": "first steps in which Q alone learns (sac); at most a "
                                                      "quarter of all"})
     precision: str = _by_method("of what learns: fp32, bf16, or auto: bf16 where the machine has it [auto for sac "
@@ -83,8 +85,8 @@ class TuneConfig:
         for name in ("steps", "updates", "n_step", "max_length"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("batch", "minibatch", "warmup", "critic_steps", "edits", "screen", "variants", "recent", "best",
-                     "given", "recent_size", "best_size", "checkpoint_seconds"):
+        for name in ("batch", "minibatch", "warmup", "critic_steps", "critic_replay", "edits", "screen", "variants",
+                     "recent", "best", "given", "recent_size", "best_size", "checkpoint_seconds"):
             if getattr(self, name) is not None and not getattr(self, name) >= 0:
                 raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)}")
         for name in ("learning_rate", "critic_ridge", "critic_rate", "clip", "rank"):

@@ -266,8 +266,7 @@ class Tutor:
 
         def judged(places: list[int]) -> Chunk:
             x = padded([rows[i] for i in places], [given[i] for i in places])
-            with torch.no_grad():
-                everything, states = log_probs(self.prior, x.ids[:, :-1], self.permitted.along(x.ids[:, :-1]))
+            everything, states = self._by_prior(x.ids[:, :-1])
             log_p = chosen(everything, x.actions, x.mask)
             nats = np.zeros(tuple(log_p.shape), np.float32)
             for row, i in enumerate(places):
@@ -284,6 +283,12 @@ class Tutor:
         parts = [[judged(part[start:start + _CHUNK]) for start in range(0, len(part), _CHUNK)]
                  for part in parted(order, self.config.minibatch)]
         return parts, experiences
+
+    def _by_prior(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """log p of every token, float [batch, T, V], and the states that it comes from, [batch, T, width]; ids: int64
+        [batch, T], bos first."""
+        with torch.no_grad(), self._autocast():
+            return log_probs(self.prior, ids, self.permitted.along(ids))
 
     def _remembered(self, rng: np.random.Generator) -> list[Chunk]:
         """Batches of remembered experience; its reward in nats follows today's β."""
@@ -422,22 +427,22 @@ class Tutor:
         if self.config.method == "climb":  # maximum likelihood
             return -(log_pi * chunk.learn).sum()
         if self.q is not None:
-            return self._actor(self.q, chunk, everything, log_pi.detach(), allowed)
+            return self._actor(self.q, chunk, everything, log_pi.detach())
         return self._residuals(chunk, everything.detach(), hidden, log_pi, allowed).square().sum()
 
-    def _actor(self, critic: QCritic, chunk: Chunk, everything: Tensor, log_pi: Tensor, allowed: Tensor) -> Tensor:
+    def _actor(self, critic: QCritic, chunk: Chunk, everything: Tensor, log_pi: Tensor) -> Tensor:
         """Soft actor-critic over a vocabulary, held to the prior (Haarnoja et al. 2018, Christodoulou 2019): at every
         state of the batch KL(π ‖ p·exp(Q/β)/Z), exact over all tokens. Q is shown what came of each action."""
         config, x, beta = self.config, chunk.x, self._beta
         prior, states = chunk.prior, chunk.states
         if prior is None or states is None:
-            with torch.no_grad():
-                prior, states = log_probs(self.prior, x.ids[:, :-1], allowed)
+            prior, states = self._by_prior(x.ids[:, :-1])
         better, value = losses.improved(prior, critic(states) / beta)
         goal = losses.targets(chunk.log_p, chunk.nats, chunk.learn, losses.shifted(value, chunk.learn),
                               torch.ones_like(value), log_pi, gamma=config.gamma, lam=config.mixing(self.done))
         with torch.enable_grad():
-            critic.learn(states, x.actions, beta * (goal - chunk.log_p), chunk.learn, self._pace)
+            critic.learn(x.ids, states, beta * (goal - chunk.log_p), chunk.learn, self._pace)
+            critic.relearn(config.critic_replay, self._pace)
         return losses.kl_by_token(everything, better, chunk.learn).sum()
 
     def _residuals(self, chunk: Chunk, now: Tensor, hidden: Tensor, log_pi: Tensor, allowed: Tensor) -> Tensor:
@@ -515,7 +520,10 @@ class Tutor:
         """Goes on from :meth:`state`, bit for bit."""
         self.policy.load_state_dict(checkpoint.unpack("policy", tensors))
         checkpoint.restore_optimizer(self.optimizer, checkpoint.unpack("optimizer", tensors))
-        (self.q or self.critic).load(checkpoint.unpack("critic", tensors))
+        if self.q is not None:
+            self.q.load(checkpoint.unpack("critic", tensors), lambda ids: self._by_prior(ids)[1])
+        else:
+            self.critic.load(checkpoint.unpack("critic", tensors))
         if self.target is not None:
             self.target[0].load_state_dict(checkpoint.unpack("target", tensors))
             self.target[1].load(checkpoint.unpack("target critic", tensors))

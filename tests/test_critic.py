@@ -91,7 +91,8 @@ def test_follows_and_goes_on_from_its_state():
         assert torch.equal(tensor, other.state()[name])
 
 
-def test_q_is_the_mean_return_of_each_action_in_its_state():
+@pytest.mark.parametrize("replay", [0, 2])
+def test_q_is_the_mean_return_of_each_action_in_its_state(replay: int):
     """Returns with chance in them: after two letters of three each, the table of means is the slow reference."""
     rng = np.random.default_rng(0)
     truth = rng.normal(5, 2, (3, 3))  # of the second letter after the first
@@ -106,15 +107,40 @@ def test_q_is_the_mean_return_of_each_action_in_its_state():
         letters = rng.integers(0, 3, (64, 2))
         returns = np.stack([truth.mean(1)[letters[:, 0]], truth[letters[:, 0], letters[:, 1]]], 1)
         returns += rng.normal(0, 1, returns.shape)
-        actions = torch.tensor(letters + 3)
-        ids = torch.cat([torch.full((64, 1), BOS), actions[:, :1]], 1)
         mask = torch.ones(64, 2, dtype=torch.bool)
-        critic.learn(states(ids), actions, torch.tensor(returns, dtype=torch.float32), mask, pace=1 - step / steps)
+        ids = torch.cat([torch.full((64, 1), BOS), torch.tensor(letters + 3)], 1)
+        critic.learn(ids, states(ids[:, :-1]), torch.tensor(returns, dtype=torch.float32), mask, pace=1 - step / steps)
+        critic.relearn(replay, 1 - step / steps)
         critic.follow(0.1)
     for first in range(3):
         found = critic(states(torch.tensor([[BOS, first + 3]])))[0, :, 3:]
         assert found[0, first].item() == pytest.approx(truth[first].mean(), abs=0.25)
         assert found[1].numpy() == pytest.approx(truth[first], abs=0.35)
+
+
+def test_what_q_learns_from_again_goes_on_from_its_state():
+    """The prior's states are read anew, so that a checkpoint need not hold them."""
+    prior, rng = make_prior(), np.random.default_rng(0)
+
+    def states(ids: torch.Tensor) -> torch.Tensor:
+        return prior.lstm(prior.embedding(ids))[0].detach()
+
+    def learn(critic: QCritic) -> None:
+        ids = torch.tensor(rng.integers(3, 6, (4, 1 + rng.integers(1, 4))))
+        mask = torch.ones(4, ids.shape[1] - 1, dtype=torch.bool)
+        critic.learn(ids, states(ids[:, :-1]), torch.tensor(rng.normal(size=mask.shape), dtype=torch.float32), mask)
+        critic.relearn(2)
+
+    critic, other = (QCritic(64, 6, longest=8, rate=1e-2, precision="fp32") for _ in range(2))
+    for _ in range(20):
+        learn(critic)
+    kept = {name: tensor.clone() for name, tensor in critic.state().items()}
+    assert sum(name.endswith("/ids") for name in kept) == 16
+    other.load(kept, states)
+    for network in (critic, other):
+        rng = np.random.default_rng(1)
+        learn(network)
+    assert all(torch.equal(tensor, other.state()[name]) for name, tensor in critic.state().items())
 
 
 def test_a_readout_counts_and_remembers_and_does_not_see_what_comes():
@@ -131,10 +157,11 @@ def test_a_readout_counts_and_remembers_and_does_not_see_what_comes():
 
 
 def test_masked_actions_teach_q_nothing():
-    states, actions = torch.randn(1, 2, 64), torch.tensor([[3, 4]])
+    nothing = torch.zeros(1, 2, dtype=torch.bool)
     critic = QCritic(64, 6, longest=8, rate=1e-2)
     before = [parameter.clone() for parameter in critic.network.parameters()]
-    critic.learn(states, actions, torch.tensor([[1.0, 9.0]]), torch.zeros(1, 2, dtype=torch.bool))
+    critic.learn(torch.tensor([[BOS, 3, 4]]), torch.randn(1, 2, 64), torch.tensor([[1.0, 9.0]]), nothing)
+    critic.relearn(1)
     assert critic.steps == 0
     assert all(torch.equal(a, b) for a, b in zip(before, critic.network.parameters(), strict=True))
 
@@ -143,9 +170,10 @@ def test_returns_that_differ_only_later_are_learnt():
     """As with rates alone, whose multipliers begin at 0: at first every sequence earns the same."""
     critic = QCritic(64, 6, longest=8, rate=1e-2, precision="fp32", nat=1.0)
     states, mask = make_prior().lstm(make_prior().embedding(torch.full((2, 1), BOS)))[0].detach(), torch.ones(2, 1) > 0
+    ids = torch.tensor([[BOS, 3], [BOS, 4]])
     for step in range(200):
         returns = torch.tensor([[2.0], [-2.0]]) * (step >= 20)
-        critic.learn(states, torch.tensor([[3], [4]]), returns, mask, 1 - step / 200)
+        critic.learn(ids, states, returns, mask, 1 - step / 200)
         critic.follow(0.2)
     assert critic(states)[0, 0, 3:5].tolist() == pytest.approx([2, -2], abs=0.1)
 
