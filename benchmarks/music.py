@@ -257,8 +257,8 @@ def tune(name: str, seconds: float, minibatch: int, out: Path) -> None:
     keep_freed_memory()
     prior = load_model(name, DOMAIN.name)
     objective = Objective.parse("human", DOMAIN)
-    config = TuneConfig(method="sac", beta=1.0, cooling=1.0, batch=64, minibatch=minibatch, max_length=LONGEST,
-                        recent_size=0, best_size=0)
+    config = TuneConfig(method="path", beta=1.0, batch=64, minibatch=minibatch, max_length=LONGEST,
+                        learning_rate=1e-3, critic_memory=0.9, recent_size=0, best_size=0)
     tutor = Tutor(DOMAIN, prior, Rewarder(DOMAIN, objective), config, targets=objective.targets,
                   grammar=DOMAIN.grammar(prior.vocabulary.all))
 

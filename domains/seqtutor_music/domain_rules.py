@@ -199,6 +199,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Rates of many melodies, not the distance of each one: a rule with one chance a melody (one-climax) is 0 or 1, and
     # the least distance from .27 would be had by breaking it always.
     "human": {"about": "as often as people do, for each rule of melody that has a right amount",
-              "terms": [{"rule": name, "target": "human"} for name in human_targets()], "method": "sac"},
+              "terms": [{"rule": name, "target": "human"} for name in human_targets()]},
     "melody": {"about": "all rules of melody together", "terms": [{"rule": "quality"}]},
 }
