@@ -12,7 +12,7 @@ import copy
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
@@ -286,8 +286,8 @@ class Tutor:
 
     def _by_prior(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """log p of every token, float [batch, T, V], and the states that it comes from, [batch, T, width]; ids: int64
-        [batch, T], bos first."""
-        with torch.no_grad(), self._autocast():
+        [batch, T], bos first. For Q in the precision in which the policy learns."""
+        with torch.no_grad(), self._autocast() if self.q is not None else nullcontext():
             return log_probs(self.prior, ids, self.permitted.along(ids))
 
     def _remembered(self, rng: np.random.Generator) -> list[Chunk]:
