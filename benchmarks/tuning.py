@@ -77,9 +77,8 @@ def front(rewards: NDArray[np.float64], betas: Sequence[float] = BETAS) -> list[
 
 def kl_of(rewards: NDArray[np.float64], reward: float) -> float:
     """The least KL at which a mean ``reward`` is to be had; nan beyond what the samples can tell."""
-    betas = np.geomspace(1.0, 0.008, 200)
-    rows = front(rewards, betas.tolist())
-    return next((row["kl"] for row in rows if row["reward"] >= reward), math.nan)
+    rows = front(rewards, np.geomspace(1.0, 0.008, 200).tolist())
+    return float(np.interp(reward, [row["reward"] for row in rows], [row["kl"] for row in rows], right=math.nan))
 
 
 def run(domain: Domain, prior: SequenceModel, objective: Objective, name: str, seconds: float, config: TuneConfig,
