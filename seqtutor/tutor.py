@@ -166,7 +166,7 @@ class Tutor:
         else:
             if fresh:
                 self.beta.observe(kl)
-            if scored:
+            if scored:  # most in mid-run: the policy comes up to them first, and at the end it stands still
                 self.rates.observe(np.stack([e.features for e in scored]),
                                    4 * self._pace * (1 - self._pace) * min(1.0, _DUAL_STEPS / config.steps))
             if self.beta.mode == "budget":
