@@ -145,6 +145,15 @@ def test_a_prior_of_another_domain(cli: Cli, tmp_path: Path) -> None:
     assert "domain 'molecules'" in done.stderr
 
 
+@pytest.mark.parametrize(("objective", "cooling"), [("gravy=0.2", 1.0), ("gravy:maximise", 10.0)])
+def test_beta_cools_only_where_there_is_a_reward(cli: Cli, prior: Path, tmp_path: Path, objective: str,
+                                                 cooling: float) -> None:
+    done = cli("tune", PEPTIDES, "--model", str(prior), "--objective", objective, "--method", "sac", "--steps", "2",
+               "--batch", "4", "--threads", "1", "--out", "run")
+    assert done.returncode == 0, done.stderr
+    assert Setup.load(tmp_path / "run").config.settled().cooling == cooling
+
+
 def test_resume_of_nothing_of_another_version_and_with_other_settings(cli: Cli, prior: Path, tmp_path: Path) -> None:
     assert "there is no file" in cli("tune", PEPTIDES, "--out", "run", "--resume").stderr
     done = cli("tune", PEPTIDES, "--model", str(prior), "--objective", "gravy", "--out", "run", *QUICK)
