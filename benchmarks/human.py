@@ -47,7 +47,7 @@ PEARCE = {"Notes excessively repeated": .0001, TONIC: .32, LEAPS: .91, "Composit
 #: the nine: eight rates, and the autocorrelation, whose gap is the mean of those at its three lags
 NINE: tuple[tuple[str, ...], ...] = (*((row.name,) for row in ROWS if row.percent), LAGS)
 
-CONFIG = TuneConfig(method="sac", beta=1.0, cooling=1.0, batch=64, max_length=TOKENS + 1, recent_size=0, best_size=0)
+CONFIG = TuneConfig(method="soft-q", beta=1.0, cooling=1.0, batch=64, max_length=TOKENS + 1, recent_size=0, best_size=0)
 
 # -- openings --------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@
 The best reward that any policy can have at a KL from the prior is known: prior samples re-weighted by exp(R/β). (Exact
 while the KL is well below the logarithm of the number of samples.) Then every method begins from the same prior, with
 the same network, batch and seed, one after the other, each for the same time, and tells reward, KL and oracle calls on
-the way. A method that was finished is not run again from the same folder. ``--ship sac=molecules-druglike`` puts the
+the way. A method that was finished is not run again from the same folder. ``--ship soft-q=molecules-druglike`` puts the
 policy of a method among the models that come with the package, with its figures.
 """
 
@@ -55,9 +55,9 @@ class Reinvent(Tutor):
 
 #: name → (tutor, settings that differ)
 METHODS: dict[str, tuple[type[Tutor], dict[str, Any]]] = {
-    "sac": (Tutor, {"method": "sac"}), "path": (Tutor, {}), "path, λ = 1": (Tutor, {"lam": 1.0}),
+    "soft-q": (Tutor, {"method": "soft-q"}), "path": (Tutor, {}), "path, λ = 1": (Tutor, {"lam": 1.0}),
     "psi": (Tutor, {"method": "psi", "n_step": 5, "target_rate": 0.1}),
-    "reinvent": (Reinvent, {"precision": "auto", "minibatch": 64}),  # as sac has them
+    "reinvent": (Reinvent, {"precision": "auto", "minibatch": 64}),  # as soft-q has them
 }
 
 
@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--domain", default="molecules")
     parser.add_argument("--model", help="the prior  [default: the domain's own]")
     parser.add_argument("--objective", default="drug-like")
-    parser.add_argument("--methods", default="sac,path,reinvent", help=", ".join(METHODS))
+    parser.add_argument("--methods", default="soft-q,path,reinvent", help=", ".join(METHODS))
     parser.add_argument("--batch", type=int, default=64, help="fresh samples a step, of every method")
     parser.add_argument("--beta", type=float, help="[default: the objective's]")
     parser.add_argument("--seconds", type=float, default=900, help="for each method")

@@ -14,7 +14,7 @@ from torch import Tensor
 from seqtutor.domain import UsageError
 from seqtutor.files import atomic, check_readable
 
-FORMAT = "seqtutor-checkpoint/4"
+FORMAT = "seqtutor-checkpoint/5"
 
 
 def save(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:

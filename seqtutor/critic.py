@@ -1,4 +1,4 @@
-"""What is to come: V(s) fitted by least squares on the policy's own states, or Q(s, a) by a network of its own.
+"""What is to come: V(s) fitted by least squares on the policy's own states, or Q(s, a) by a readout of the prior's.
 
 A value that is learnt by gradient inside the policy's network lags behind and disturbs the policy. So V is the least
 squares fit to the last few thousand sequences, which costs a product and a solve a step and needs no learning rate
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from seqtutor import checkpoint
 from seqtutor.machine import autocasting
+from seqtutor.model import Readout
 
 _FEW = 4  # positions that fewer sequences reach move their level more slowly
 _WARM = 50  # new batches over which the rate of Q's network rises
@@ -93,33 +94,12 @@ class Critic:
 _STATE = ("levels", "weights", "gram", "moment", "places")
 
 
-class Readout(nn.Module):
-    """A value of every token from the states so far: [batch, T, width] → [batch, T, V]. It reads the state, and the
-    running sum and the running maximum of what it looks for in the states: how often, and whether at all. What a
-    finished thing is worth depends on counts (atoms, rings, repeated notes), which a state holds only as far as it
-    helps to predict the next token. Begins at 0."""
-
-    def __init__(self, width: int, vocabulary: int, longest: int, features: int = 128, hidden: int = 256):
-        super().__init__()
-        self.summed, self.seen = nn.Linear(width, features), nn.Linear(width, features)
-        self.join, self.head = nn.Linear(width + 2 * features, hidden), nn.Linear(hidden, vocabulary)
-        self.unit = longest ** -0.5
-        for parameter in self.head.parameters():
-            nn.init.zeros_(parameter)
-
-    def forward(self, states: Tensor) -> Tensor:
-        sums = self.unit * self.summed(states).relu().float().cumsum(1)
-        seen = self.seen(states).relu().cummax(1).values
-        joined = self.join(torch.cat([states, sums.to(states.dtype), seen.to(states.dtype)], -1))
-        found: Tensor = self.head(joined.relu())
-        return found
-
-
 class QCritic:
     """Q(s_t, a) = level_t + scale·f_θ(s_t, a), in units of reward: what choosing a brings, then following the policy,
-    less β times the KL on the way. f_θ, a :class:`Readout`, reads the states of the prior, which never change.
+    less β times the KL on the way. f_θ, a :class:`Readout`, reads the states of the prior, which never change; behind
+    the prior it makes the policy, p·exp(Q/β)/Z.
 
-        critic = QCritic(width=512, vocabulary=26, longest=128, rate=6e-3)
+        critic = QCritic(Readout(width=512, vocabulary=26), longest=128, rate=6e-3)
         q = critic(states)                                 # float [batch, T, V], of the slow network
         critic.learn(ids, states, returns, mask)           # one step of Adam on ½(return − Q(s_t, a_t))²
         critic.relearn(2)                                  # two more, on earlier batches
@@ -127,15 +107,12 @@ class QCritic:
 
     ``level`` is the mean return at each position and ``scale`` the standard deviation of the first returns, so that the
     network learns numbers of order 1 whatever the reward; at least ``nat``, what a nat is worth (β), since the first
-    returns may be all alike, as where only rates are asked for. The slow network averages what single steps of Adam do.
+    returns may be all alike, as where only rates are asked for. The slow network, the one that is given, averages what
+    single steps of Adam do.
     """
 
-    def __init__(self, width: int, vocabulary: int, longest: int, rate: float, precision: str = "auto", seed: int = 0,
-                 nat: float = 1e-6):
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            self.network = Readout(width, vocabulary, longest)
-        self.slow = copy.deepcopy(self.network)
+    def __init__(self, slow: Readout, longest: int, rate: float, precision: str = "auto", nat: float = 1e-6):
+        self.slow, self.network = slow, copy.deepcopy(slow)
         self.rate, self.nat, self.steps = rate, nat, 0
         self.levels, self.scale = torch.zeros(longest), torch.zeros(())
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=rate)
@@ -147,15 +124,16 @@ class QCritic:
     def __call__(self, states: Tensor) -> Tensor:
         """states: float [batch, T, width], from the first position on. Returns float [batch, T, V], no gradient."""
         with self._autocast():
-            found: Tensor = self.slow(states)
+            found: Tensor = self.slow(states)[0]
         return self.levels[:states.shape[1], None] + self.scale * found.float()
 
-    def learn(self, ids: Tensor, states: Tensor, returns: Tensor, mask: Tensor, pace: float = 1.0) -> None:
+    def learn(self, ids: Tensor, states: Tensor, returns: Tensor, mask: Tensor, pace: float = 1.0) -> Tensor:
         """ids: int64 [batch, T + 1], bos first; states: float [batch, T, width]; returns: float [batch, T], what came
-        of each action, its own reward included; mask: bool [batch, T]; ``pace``: of the learning rate."""
+        of each action, its own reward included; mask: bool [batch, T]; ``pace``: of the learning rate. Gives back what
+        the returns were above Q, float [batch, T], 0 where masked."""
         width = returns.shape[1]
         if not mask.any():
-            return
+            return torch.zeros_like(returns)
         if not self.steps:
             self.levels[:width] = (returns * mask).sum(0) / mask.sum(0).clamp_min(_FEW)
             self.scale = (returns - self.levels[:width])[mask].std(unbiased=False).clamp_min(self.nat)
@@ -164,6 +142,7 @@ class QCritic:
         self._sums[0, :width] += above.sum(0)
         self._sums[1, :width] += mask.sum(0)
         self._earlier.append((ids, states, returns, mask))
+        return above
 
     def relearn(self, times: int, pace: float = 1.0) -> None:
         """``times`` further steps, each on one of the last batches that it was shown. What came of their actions is as
@@ -176,7 +155,7 @@ class QCritic:
         """One step of Adam; returns what the returns were above Q, float [batch, T], 0 where masked."""
         width = returns.shape[1]
         with self._autocast():
-            found = self.network(states)
+            found = self.network(states)[0]
         found = found.float().gather(-1, ids[:, 1:, None])[..., 0]
         above = (returns - self.levels[:width] - self.scale * found) * mask
         loss = (above / self.scale).square().sum() / mask.sum()
@@ -198,9 +177,8 @@ class QCritic:
             slow.lerp_(quick, rate)
 
     def state(self) -> dict[str, Tensor]:
-        """For :meth:`load`; between two steps."""
+        """For :meth:`load`; between two steps. The slow network is not part of it."""
         return {**checkpoint.pack("network", self.network.state_dict()),
-                **checkpoint.pack("slow", self.slow.state_dict()),
                 **checkpoint.pack("optimizer", checkpoint.optimizer_tensors(self.optimizer)),
                 "levels": self.levels, "scale": self.scale, "steps": torch.tensor(self.steps),
                 **{f"earlier/{i}/{name}": tensor for i, (ids, _, returns, mask) in enumerate(self._earlier)
@@ -210,7 +188,6 @@ class QCritic:
         """Goes on from :meth:`state`. ``read`` gives the prior's states, [batch, T, width], from ids [batch, T]: those
         are not kept."""
         self.network.load_state_dict(checkpoint.unpack("network", state))
-        self.slow.load_state_dict(checkpoint.unpack("slow", state))
         checkpoint.restore_optimizer(self.optimizer, checkpoint.unpack("optimizer", state))
         self.levels, self.scale, self.steps = state["levels"].clone(), state["scale"].clone(), int(state["steps"])
         self._earlier.clear()

@@ -1,13 +1,15 @@
-"""The shared network: embedding, LSTM, head. ``forward`` over whole sequences equals ``step`` one token at a time."""
+"""The shared network: embedding, LSTM, head, and what tuning put behind it. ``forward`` over whole sequences equals
+``step`` one token at a time."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -16,11 +18,13 @@ from torch import Tensor, nn
 
 from seqtutor.domain import SeqtutorError, UsageError
 from seqtutor.files import atomic, check_readable
+from seqtutor.losses import improved
 from seqtutor.vocabulary import PAD, Vocabulary
 
 FORMAT = "seqtutor-model/1"
 
-State = tuple[Tensor, Tensor]  # (h, c), each float [depth, batch, width]
+#: (h, c), each float [depth, batch, width], and the sums and maxima of each readout, float [1, batch, features]
+State = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class ModelConfig:
     depth: int = field(default=1, metadata={"help": "LSTM layers"})
     embedding: int = field(default=64, metadata={"help": "embedding units"})
     dropout: float = field(default=0.0, metadata={"help": "dropout before the head and between layers, 0 to 1"})
+    readouts: int = 0  # that tuning has put behind the head
 
     def __post_init__(self) -> None:
         for name in ("width", "depth", "embedding"):
@@ -40,8 +45,43 @@ class ModelConfig:
             raise UsageError(f"model dropout must be at least 0 and below 1, not {self.dropout!r}")
 
 
+class Readout(nn.Module):
+    """A value of every token from the LSTM's states so far: [batch, T, width] → [batch, T, V]. It reads the state, and
+    the running sum and the running maximum of what it looks for in the states: how often, and whether at all. What a
+    finished thing is worth depends on counts (atoms, rings, repeated notes), which a state holds only as far as it
+    helps to predict the next token. Begins at 0.
+
+    ``strength``: nats that a unit of the value is worth where a model is improved by it.
+    """
+
+    unit: Tensor
+    strength: Tensor
+
+    def __init__(self, width: int, vocabulary: int, longest: int = 100, features: int = 128, hidden: int = 256):
+        super().__init__()
+        self.summed, self.seen = nn.Linear(width, features), nn.Linear(width, features)
+        self.join, self.head = nn.Linear(width + 2 * features, hidden), nn.Linear(hidden, vocabulary)
+        self.register_buffer("unit", torch.tensor(longest ** -0.5))
+        self.register_buffer("strength", torch.zeros(()))
+        self.features = features
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, states: Tensor, so_far: State = ()) -> tuple[Tensor, State]:
+        """``so_far``: sums and maxima before the first of ``states``, float [1, batch, features] each, if there were
+        any. Returns the values and both after the last."""
+        sums = (self.unit * self.summed(states).relu().float()).cumsum(1)
+        seen = self.seen(states).relu().float().cummax(1).values
+        if so_far:
+            sums, seen = sums + so_far[0][0, :, None], torch.maximum(seen, so_far[1][0, :, None])
+        joined = self.join(torch.cat([states, sums.to(states.dtype), seen.to(states.dtype)], -1))
+        value: Tensor = self.head(joined.relu())
+        return value, (sums[None, :, -1], seen[None, :, -1])
+
+
 class SequenceModel(nn.Module):
-    """p(token | tokens before it) over a vocabulary of V ids."""
+    """p(token | tokens before it) over a vocabulary of V ids: softmax of the head's logits; and where the model has
+    readouts, p·exp(strength·readout)/Z at every state, one after the other (:func:`seqtutor.losses.improved`)."""
 
     def __init__(self, vocabulary: Vocabulary, domain: str, config: ModelConfig = ModelConfig(),
                  provenance: dict[str, Any] | None = None):
@@ -54,6 +94,7 @@ class SequenceModel(nn.Module):
                             dropout=config.dropout if config.depth > 1 else 0.0)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(config.width, len(vocabulary))
+        self.readouts = nn.ModuleList(Readout(config.width, len(vocabulary)) for _ in range(config.readouts))
 
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Logits after each token of ``ids``.
@@ -61,8 +102,18 @@ class SequenceModel(nn.Module):
         ids: int64 [batch, time], beginning with bos; state: (h, c), zero if None.
         Returns logits float [batch, time, V] and the state after the last token.
         """
-        hidden, state = self.lstm(self.embedding(ids), state)
-        return self.head(self.dropout(hidden)), state
+        logits, _, state = self.read(ids, state)
+        return logits, state
+
+    def read(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, Tensor, State]:
+        """:meth:`forward`, with the states of the LSTM's last layer between the two, float [batch, time, width]."""
+        hidden, after = self.lstm(self.embedding(ids), None if state is None else state[:2])
+        logits: Tensor = self.head(self.dropout(hidden))
+        for i, readout in enumerate(self.readouts):
+            value, so_far = readout(hidden, () if state is None else state[2 + 2 * i:4 + 2 * i])
+            logits = improved(logits.float().log_softmax(-1), readout.strength * value.float())[0]
+            after = (*after, *so_far)
+        return logits, hidden, after
 
     def step(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """One token: ids int64 [batch], state (h, c). Returns logits float [batch, V] and the new state."""
@@ -72,7 +123,15 @@ class SequenceModel(nn.Module):
     def initial_state(self, batch: int) -> State:
         """The zero state before bos, for ``batch`` rows."""
         h = self.head.weight.new_zeros(self.config.depth, batch, self.config.width)
-        return h, h.clone()
+        so_far = [h.new_zeros(1, batch, cast(Readout, readout).features) for readout in self.readouts for _ in range(2)]
+        return h, h.clone(), *so_far
+
+    def with_readout(self, longest: int) -> SequenceModel:
+        """A copy with one readout more, which changes nothing yet; for sequences of up to ``longest`` tokens."""
+        model = copy.deepcopy(self)
+        model.config = dataclasses.replace(self.config, readouts=self.config.readouts + 1)
+        model.readouts.append(Readout(self.config.width, len(self.vocabulary), longest))
+        return model
 
     def log_probs(self, ids: Tensor) -> Tensor:
         """log p of each token of ``ids`` given those before it, in nats.

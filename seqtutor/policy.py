@@ -92,5 +92,5 @@ def log_probs(network: SequenceModel, ids: Tensor, allowed: Tensor) -> tuple[Ten
 
     ids: int64 [batch, T], bos first; allowed: bool [batch, T, V]. Returns float [batch, T, V] and [batch, T, width].
     """
-    hidden, _ = network.lstm(network.embedding(ids))
-    return masked_log_softmax(network.head(hidden), allowed), hidden
+    logits, hidden, _ = network.read(ids)
+    return masked_log_softmax(logits, allowed), hidden

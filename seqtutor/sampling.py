@@ -172,7 +172,7 @@ class Sampler:
                 uniform, tokens, position, automaton, current = (
                     tensor[left] for tensor in (uniform, tokens, position, automaton, current))
                 everything = everything[:len(left)]
-                state = state[0][:, left], state[1][:, left]
+                state = tuple(tensor[:, left] for tensor in state)
 
     def _first_state(self) -> State:
         """The network's state for one row after all of the prefix but its last token."""

@@ -8,14 +8,14 @@ from typing import Any
 
 from seqtutor.domain import UsageError
 
-METHODS = ("path", "sac", "psi", "q", "g", "climb")
+METHODS = ("path", "soft-q", "psi", "q", "g", "climb")
 BOOTSTRAPPED = ("psi", "q", "g")  # methods whose targets come from a target network
 PRECISIONS = ("auto", "fp32", "bf16")
 #: settings whose default depends on the method; V's least squares want exact states, Q's network does not
 BY_METHOD: dict[str, dict[str, Any]] = {
-    "lam": {"path": 0.9, "sac": 0.9, "": 0.0}, "target_rate": {"sac": 0.06, "": 0.02},
-    "learning_rate": {"sac": 1e-3, "climb": 2e-3, "": 5e-4}, "precision": {"sac": "auto", "climb": "auto", "": "fp32"},
-    "cooling": {"sac": 10.0, "": 1.0}, "minibatch": {"sac": 64, "": 0},
+    "lam": {"path": 0.9, "soft-q": 0.9, "": 0.0}, "target_rate": {"soft-q": 0.06, "": 0.02},
+    "learning_rate": {"climb": 2e-3, "": 5e-4}, "precision": {"soft-q": "auto", "climb": "auto", "": "fp32"},
+    "cooling": {"soft-q": 10.0, "": 1.0}, "minibatch": {"soft-q": 64, "": 0},
 }
 _COOLED = 0.8  # of the run, when β is what was asked for
 CONTROLS = ("fixed", "adaptive", "budget")
@@ -30,10 +30,10 @@ def _by_method(said: str) -> Any:
 class TuneConfig:
     """How a prior is tuned."""
 
-    method: str = field(default="path", metadata={"help": "path, sac, psi, q, g or climb"})
+    method: str = field(default="path", metadata={"help": "path, soft-q, psi, q, g or climb"})
     steps: int = field(default=500, metadata={"help": "rounds of new experience"})
     batch: int = field(default=128, metadata={"help": "fresh samples a step; 0 learns from given ones alone"})
-    minibatch: int = _by_method("most new sequences a gradient step; 0: all of a step's [64 for sac, else 0]")
+    minibatch: int = _by_method("most new sequences a gradient step; 0: all of a step's [64 for soft-q, else 0]")
     edits: int = field(default=0, metadata={"help": "neighbours of the best sequences a step, by the domain's edits"})
     variants: int = field(default=0, metadata={"help": "other spellings of the best sequences a step"})
     screen: int = field(default=0, metadata={"help": "of the edits and as many samples a step, only this many are "
@@ -47,30 +47,30 @@ class TuneConfig:
     rank: float = field(default=0.01, metadata={"help": "κ of rank-based replay; smaller is greedier"})
     beta: float = field(default=0.05, metadata={"help": "β, reward units a nat: how much reward a nat of KL must buy"})
     cooling: float = _by_method("how many times β the run begins with, falling to once by four fifths of it, so "
-                                "that Q, at first the prior's, keeps up with the policy [10 for sac, else 1]")
+                                "that Q, at first the prior's, keeps up with the policy [10 for soft-q, else 1]")
     control: str = field(default="fixed", metadata={"help": "of β: fixed, adaptive (to a KL) or budget"})
     kl: float = field(default=math.inf, metadata={"help": "nats a sequence that adaptive and budget steer by"})
     gamma: float = field(default=1.0, metadata={"help": "discount, above 0 to 1; exact only at 1"})
     n_step: int = field(default=1, metadata={"help": "length of bootstrapped targets (psi, q, g)"})
-    lam: float = _by_method("λ that mixes targets of all lengths, 0 to 1 [0.9 for path and sac; the others take "
+    lam: float = _by_method("λ that mixes targets of all lengths, 0 to 1 [0.9 for path and soft-q; the others take "
                             "--n-step]")
     lam_end: float | None = field(default=None, metadata={"help": "λ at the end of the run, reached evenly; the same "
                                                           "if not given"})
     double: bool = field(default=True, metadata={"help": "double Q: the online network chooses, the target one values"})
-    target_rate: float = _by_method("Polyak step of the target network (psi, q, g), of the slow critic (sac) [0.02; "
-                                    "0.06 for sac]")
-    learning_rate: float = _by_method("Adam's, of the policy; falls to zero by a cosine, twice where β cools [5e-4; "
-                                      "1e-3 for sac, 2e-3 for climb]")
+    target_rate: float = _by_method("Polyak step of the target network (psi, q, g), of the slow critic (soft-q) [0.02; "
+                                    "0.06 for soft-q]")
+    learning_rate: float = _by_method("Adam's, of the policy; falls to zero by a cosine (soft-q has its own, of Q) "
+                                      "[5e-4; 2e-3 for climb]")
     warmup: int = field(default=20, metadata={"help": "steps over which the learning rate rises, while V is found"})
     critic_memory: float = field(default=0.95, metadata={"help": "weight of V's data one update later, 0 to 1"})
     critic_ridge: float = field(default=0.005, metadata={"help": "shrinks the critic's fit: larger is steadier, "
                                                          "smaller less biased; a share of the mean square"})
-    critic_rate: float = field(default=6e-3, metadata={"help": "Adam's learning rate of Q's network (sac)"})
+    critic_rate: float = field(default=6e-3, metadata={"help": "Adam's learning rate of Q's network (soft-q)"})
     critic_replay: int = field(default=1, metadata={"help": "earlier batches that Q learns from again with each new "
-                                                    "one (sac)"})
-    critic_steps: int = field(default=150, metadata={"help": "first steps in which Q alone learns (sac); at most a "
+                                                    "one (soft-q)"})
+    critic_steps: int = field(default=100, metadata={"help": "first steps in which Q alone learns (soft-q); at most a "
                                                      "quarter of all"})
-    precision: str = _by_method("of what learns: fp32, bf16, or auto: bf16 where the machine has it [auto for sac "
+    precision: str = _by_method("of what learns: fp32, bf16, or auto: bf16 where the machine has it [auto for soft-q "
                                 "and climb, fp32 for the others]")
     clip: float = field(default=1.0, metadata={"help": "gradient norm above which gradients are scaled down"})
     temperature: float = field(default=1.0, metadata={"help": "of fresh samples; 0 is greedy"})
@@ -129,13 +129,8 @@ class TuneConfig:
         return float(self.cooling ** max(0.0, 1 - done / (_COOLED * self.steps)))
 
     def pace(self, done: int) -> float:
-        """Of the learning rate after ``done`` steps: :func:`falling` from 1 to 0. Where β cools, it has fallen by the
-        time that it has, and falls once more from a half, for the policy to come up to a Q that stands almost still
-        (a warm restart: Loshchilov & Hutter 2017)."""
-        share = done / self.steps
-        if self.cooling == 1:
-            return falling(share)
-        return falling(share / _COOLED) if share < _COOLED else 0.5 * falling((share - _COOLED) / (1 - _COOLED))
+        """Of a learning rate after ``done`` steps: :func:`falling` from 1 to 0 over the run."""
+        return falling(done / self.steps)
 
     def mixing(self, done: int) -> float:
         """λ after ``done`` steps, as the losses take it; 0 for targets of ``n_step``. With a low λ the critic's errors

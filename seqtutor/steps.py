@@ -9,22 +9,24 @@ bf16, or uint8 for int8 weights).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from seqtutor.domain import UsageError
+from seqtutor.losses import improved
 from seqtutor.machine import has_fast_bf16, has_fast_int8
-from seqtutor.model import SequenceModel
+from seqtutor.model import Readout, SequenceModel
 from seqtutor.vocabulary import BOS
 
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 
-State = tuple[Tensor, Tensor]  # (h, c), each [depth, rows, width], in the scale and format of the step
+#: (h, c), each [depth, rows, width], in the scale and format of the step; and of each readout the sums and the maxima
+State = tuple[Tensor, ...]
 Product = Callable[[Tensor], Tensor]  # [rows, in] in the step's format → float [rows, out]
 
 
@@ -95,16 +97,19 @@ class FusedStep:
                 self._products.append(pack(2 * w_h * double, None))
             else:
                 self._products.append(pack(2 * torch.cat([w_x, w_h], 1) * double, bias))
-        pack = (_PACK if packed else _PACK_PLAIN)["fp32"]
+        packs = _PACK if packed else _PACK_PLAIN
+        pack = packs["fp32"]
+        self._readouts = [_ReadoutStep(readout, packs) for readout in cast(list[Readout], model.readouts)]
         self._head = pack(2 * model.head.weight.float(), model.head.bias.detach().float().clone())
         self._format = _FORMAT[precision]
 
     def begin(self, rows: int) -> State:
         h = torch.full((self.depth, rows, self.width), 128 if self._format is torch.uint8 else 0, dtype=self._format)
-        return h, torch.zeros(self.depth, rows, self.width)
+        return (h, torch.zeros(self.depth, rows, self.width),
+                *(torch.zeros(1, rows, readout.features) for readout in self._readouts for _ in range(2)))
 
     def __call__(self, ids: Tensor, state: State) -> Tensor:
-        hidden, cell = state
+        hidden, cell, *so_far = state
         width = self.width
         x = out = hidden[0]
         for layer, product in enumerate(self._products):
@@ -120,7 +125,31 @@ class FusedStep:
             elif out is not h:
                 h.copy_(out)
             x = h
-        return self._head(out)
+        logits = self._head(out)
+        for readout, sums, seen in zip(self._readouts, so_far[::2], so_far[1::2], strict=True):
+            logits = improved(logits.log_softmax(-1), readout(out, sums[0], seen[0]))[0]
+        return logits
+
+
+class _ReadoutStep:
+    """A readout of states that come as h / 2, in fp32, its strength folded into its head."""
+
+    def __init__(self, readout: Readout, packs: Mapping[str, Callable[[Tensor, Tensor | None], Product]]):
+        self.features = readout.features
+        pack, width = packs["fp32"], readout.summed.in_features
+        looked_for = torch.cat([readout.unit * readout.summed.weight, readout.seen.weight])
+        bias = torch.cat([readout.unit * readout.summed.bias, readout.seen.bias])
+        join = readout.join.weight.clone()
+        join[:, :width] *= 2
+        self._look, self._join = pack(2 * looked_for, bias), pack(join, readout.join.bias.clone())
+        self._head = pack(readout.strength * readout.head.weight, readout.strength * readout.head.bias)
+
+    def __call__(self, out: Tensor, sums: Tensor, seen: Tensor) -> Tensor:
+        """out: float [rows, width]; sums, seen: float [rows, features], updated in place. Returns nats, [rows, V]."""
+        found = self._look(out).relu_()
+        sums += found[:, :self.features]
+        torch.maximum(seen, found[:, self.features:], out=seen)
+        return self._head(self._join(torch.cat([out, sums, seen], 1)).relu_())
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,11 +29,11 @@ from seqtutor.domain import Domain, Grammar, SeqtutorError, UnknownToken, UsageE
 from seqtutor.kl import BetaControl, RateControl
 from seqtutor.machine import autocasting
 from seqtutor.memory import Experience, Memory
-from seqtutor.model import SequenceModel
-from seqtutor.policy import Permitted, Sequences, chosen, log_probs, padded
+from seqtutor.model import Readout, SequenceModel
+from seqtutor.policy import Permitted, Sequences, chosen, log_probs, masked_log_softmax, padded
 from seqtutor.rewards import Rewarder, Rewards
 from seqtutor.sampling import Sampler, SamplingConfig
-from seqtutor.settings import BOOTSTRAPPED, TuneConfig, falling
+from seqtutor.settings import BOOTSTRAPPED, TuneConfig
 from seqtutor.steps import make_step
 from seqtutor.surrogate import Screen
 from seqtutor.vocabulary import BOS, EOS
@@ -46,15 +46,15 @@ _CHUNK = 64  # sequences that run through a network together
 @dataclass
 class Chunk:
     """A padded batch with all that an update needs. ``log_p``, ``nats``: float [batch, T], of the prior and the reward
-    in nats; ``learn``: bool [batch, T]; for new ones ``prior``: float [batch, T, V], log p of every token,
-    ``states``: float [batch, T, width], which it comes from, ``fresh``: bool [batch], those that the policy wrote."""
+    in nats; ``learn``: bool [batch, T]; for new ones ``everywhere``: log p of every token, float [batch, T, V], among
+    all and among the permitted, and the states that it comes from, float [batch, T, width]; and ``fresh``: bool
+    [batch], those that the policy wrote."""
 
     x: Sequences
     log_p: Tensor
     nats: Tensor
     learn: Tensor
-    prior: Tensor | None = None
-    states: Tensor | None = None
+    everywhere: tuple[Tensor, Tensor, Tensor] | None = None
     fresh: Tensor | None = None
 
 
@@ -81,10 +81,12 @@ class Tutor:
         self.grammar, self.options = grammar, dict(options or {})
         self.propose = domain.proposer(**self.options)
         self.permitted = Permitted(len(prior.vocabulary), grammar)
-        self.policy = copy.deepcopy(prior)
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            self.policy = prior.with_readout(config.max_length) if config.method == "soft-q" else copy.deepcopy(prior)
         self.critic = Critic(prior.config.width, config.max_length, config.critic_memory, config.critic_ridge)
-        self.q = QCritic(prior.config.width, len(prior.vocabulary), config.max_length, config.critic_rate,
-                         config.precision, config.seed, config.beta) if config.method == "sac" else None
+        self.q = QCritic(cast(Readout, self.policy.readouts[-1]), config.max_length, config.critic_rate,
+                         config.precision, config.beta) if config.method == "soft-q" else None
         self.target = copy.deepcopy((self.policy, self.critic)) if config.method in BOOTSTRAPPED else None
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
         self.screen = Screen(domain, self._accepted) if config.screen else None
@@ -132,6 +134,7 @@ class Tutor:
         config, number = self.config, self.done
         if not config.batch and not self.memory.given:
             raise UsageError("a batch of 0 learns from given sequences alone, and nothing was given")
+        self._steer()
         # 1. Fresh samples, then neighbours and other spellings of the best, all as token ids
         rows, begun = self._samples(config.batch, config.seed * 1_000_003 + number)
         fresh = len(rows)
@@ -159,16 +162,17 @@ class Tutor:
         self.fresh_values = {name: values[:fresh] for name, values in scores.values.items()}
         # 6. Dual steps on β and on the multipliers of rates; while the policy waits, its samples are the prior's
         scored = [e for e in experiences[:fresh] if e is not None and e.canonical] if self.rates.names else []
-        if self._critic_first:
+        if self._waits:
             if scored:
                 self.rates.prepare(np.stack([e.features for e in scored]), np.array([e.total for e in scored]),
                                    self._beta)
         else:
             if fresh:
                 self.beta.observe(kl)
+            pace = config.pace(self.done)
             if scored:  # most in mid-run: the policy comes up to them first, and at the end it stands still
                 self.rates.observe(np.stack([e.features for e in scored]),
-                                   4 * self._pace * (1 - self._pace) * min(1.0, _DUAL_STEPS / config.steps))
+                                   4 * pace * (1 - pace) * min(1.0, _DUAL_STEPS / config.steps))
             if self.beta.mode == "budget":
                 self._stay_within_budget()
         self.done += 1
@@ -196,7 +200,7 @@ class Tutor:
         if self.config.method == "climb":
             return math.nan
         if self.q is not None:
-            prior, states = log_probs(self.prior, first, allowed)
+            _, prior, states = self._by_prior(first)
             return float(losses.improved(prior, self.q(states) / self._beta)[1])
         return float(self.critic(log_probs(self.policy, first, allowed)[1]))
 
@@ -266,8 +270,8 @@ class Tutor:
 
         def judged(places: list[int]) -> Chunk:
             x = padded([rows[i] for i in places], [given[i] for i in places])
-            everything, states = self._by_prior(x.ids[:, :-1])
-            log_p = chosen(everything, x.actions, x.mask)
+            everywhere = self._by_prior(x.ids[:, :-1])
+            log_p = chosen(everywhere[1], x.actions, x.mask)
             nats = np.zeros(tuple(log_p.shape), np.float32)
             for row, i in enumerate(places):
                 if not unscored[i]:
@@ -276,7 +280,7 @@ class Tutor:
                                                     credited(scores, i, length), features[i], scores.canonical[i] or "")
                     nats[row, :length] = self._nats(e)
             learn = x.mask & torch.from_numpy(~unscored[places])[:, None]
-            return Chunk(x, log_p, torch.from_numpy(nats), learn, everything, states,
+            return Chunk(x, log_p, torch.from_numpy(nats), learn, everywhere,
                          torch.tensor([i < fresh for i in places]))
 
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
@@ -284,11 +288,13 @@ class Tutor:
                  for part in parted(order, self.config.minibatch)]
         return parts, experiences
 
-    def _by_prior(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """log p of every token, float [batch, T, V], and the states that it comes from, [batch, T, width]; ids: int64
-        [batch, T], bos first. For Q in the precision in which the policy learns."""
+    def _by_prior(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """log p of every token, float [batch, T, V], among all and among the permitted, and the states that it comes
+        from, [batch, T, width]; ids: int64 [batch, T], bos first. For Q in the precision in which it learns."""
         with torch.no_grad(), self._autocast() if self.q is not None else nullcontext():
-            return log_probs(self.prior, ids, self.permitted.along(ids))
+            logits, states, _ = self.prior.read(ids)
+        logits = logits.float()
+        return logits.log_softmax(-1), masked_log_softmax(logits, self.permitted.along(ids)), states
 
     def _remembered(self, rng: np.random.Generator) -> list[Chunk]:
         """Batches of remembered experience; its reward in nats follows today's β."""
@@ -314,12 +320,13 @@ class Tutor:
         of the fresh ones in ``chunks`` are added to ``totals`` here, since most of them are not learnt from."""
         with torch.no_grad():
             for chunk in chunks:
-                if chunk.prior is not None and chunk.fresh is not None and chunk.fresh.any():
+                if chunk.everywhere is not None and chunk.fresh is not None and chunk.fresh.any():
                     rows = chunk.fresh
                     x = Sequences(chunk.x.ids[rows], chunk.x.mask[rows])
+                    log_p, prior, states = chunk.everywhere
                     now, _ = log_probs(self.policy, x.ids[:, :-1], self.permitted.along(x.ids[:, :-1]))
-                    self._measure(Chunk(x, chunk.log_p[rows], chunk.nats[rows], x.mask, chunk.prior[rows],
-                                        fresh=rows[rows]),
+                    self._measure(Chunk(x, chunk.log_p[rows], chunk.nats[rows], x.mask,
+                                        (log_p[rows], prior[rows], states[rows]), rows[rows]),
                                   now, chosen(now, x.actions, x.mask), totals)
         best = {e.canonical for e in self.memory.leaders}
         return self._batched([e for e in experiences if e is not None and e.canonical in best])
@@ -349,7 +356,7 @@ class Tutor:
         samples and entropy of fresh sequences (nats, summed) are added to ``totals``."""
         config = self.config
         actions = sum(int(c.learn.sum()) for c in chunks)
-        if not actions or self._critic_first:  # nothing could be scored: the KL is told, no more; or Q alone learns
+        if not actions or self.q is not None or self._waits:  # nothing could be scored, or Q alone learns
             with torch.no_grad():
                 loss = sum(float(self._loss(chunk, totals)) for chunk in chunks) / max(1, actions)
             if actions:
@@ -383,7 +390,7 @@ class Tutor:
         return self.beta.beta * self.config.warmth(self.done)
 
     @property
-    def _critic_first(self) -> bool:
+    def _waits(self) -> bool:
         """Whether the policy waits, as the prior, until Q has learnt something and rates have multipliers."""
         return self.done < self._waited
 
@@ -395,15 +402,10 @@ class Tutor:
     @property
     def _fits_v(self) -> bool:
         """Whether the method has a critic of V."""
-        return self.config.method not in ("sac", "climb")
-
-    @property
-    def _pace(self) -> float:
-        """Of what learns beside the policy, Q and the multipliers of rates: from 1 to 0 over the run."""
-        return falling(self.done / self.config.steps)
+        return self.config.method not in ("soft-q", "climb")
 
     def _refit(self, level_rate: float | None = None) -> None:
-        """Fits the critic, and lets the target network follow."""
+        """Fits the critic, and lets the target network or the slow one follow."""
         if self.q is not None:
             self.q.follow(self.config.target_rate)
         if not self._fits_v:
@@ -419,6 +421,8 @@ class Tutor:
 
     def _loss(self, chunk: Chunk, totals: NDArray[np.float64]) -> Tensor:
         """The method's loss, summed over the actions of a batch. Shows the critic the returns on the way."""
+        if self.q is not None:
+            return self._learn_q(self.q, chunk, totals)
         allowed = self.permitted.along(chunk.x.ids[:, :-1])
         with self._autocast():
             everything, hidden = log_probs(self.policy, chunk.x.ids[:, :-1], allowed)
@@ -426,24 +430,31 @@ class Tutor:
         self._measure(chunk, everything.detach(), log_pi.detach(), totals)
         if self.config.method == "climb":  # maximum likelihood
             return -(log_pi * chunk.learn).sum()
-        if self.q is not None:
-            return self._actor(self.q, chunk, everything, log_pi.detach())
         return self._residuals(chunk, everything.detach(), hidden, log_pi, allowed).square().sum()
 
-    def _actor(self, critic: QCritic, chunk: Chunk, everything: Tensor, log_pi: Tensor) -> Tensor:
-        """Soft actor-critic over a vocabulary, held to the prior (Haarnoja et al. 2018, Christodoulou 2019): at every
-        state of the batch KL(π ‖ p·exp(Q/β)/Z), exact over all tokens. Q is shown what came of each action."""
+    def _learn_q(self, q: QCritic, chunk: Chunk, totals: NDArray[np.float64]) -> Tensor:
+        """Soft Q-learning on the policy's own sequences: Q is shown what came of each action. The policy is
+        p·exp(Q/β)/Z at every state and needs no gradient. Returns Q's error, squared and summed, in nats."""
         config, x, beta = self.config, chunk.x, self._beta
-        prior, states = chunk.prior, chunk.states
-        if prior is None or states is None:
-            prior, states = self._by_prior(x.ids[:, :-1])
-        better, value = losses.improved(prior, critic(states) / beta)
-        goal = losses.targets(chunk.log_p, chunk.nats, chunk.learn, losses.shifted(value, chunk.learn),
-                              torch.ones_like(value), log_pi, gamma=config.gamma, lam=config.mixing(self.done))
+        log_p, prior, states = chunk.everywhere or self._by_prior(x.ids[:, :-1])
+        value = q(states) / beta
+        everything = prior
+        if not self._waits:
+            everything = masked_log_softmax(losses.improved(log_p, value)[0], self.permitted.along(x.ids[:, :-1]))
+        log_pi = chosen(everything, x.actions, x.mask)
+        self._measure(chunk, everything, log_pi, totals)
+        goal = losses.targets(chunk.log_p, chunk.nats, chunk.learn,
+                              losses.shifted(losses.improved(prior, value)[1], chunk.learn), torch.ones_like(log_pi),
+                              log_pi, gamma=config.gamma, lam=config.mixing(self.done))
         with torch.enable_grad():
-            critic.learn(x.ids, states, beta * (goal - chunk.log_p), chunk.learn, self._pace)
-            critic.relearn(config.critic_replay, self._pace)
-        return losses.kl_by_token(everything, better, chunk.learn).sum()
+            error = q.learn(x.ids, states, beta * (goal - chunk.log_p), chunk.learn, config.pace(self.done))
+            q.relearn(config.critic_replay, config.pace(self.done))
+        return (error / beta).square().sum()
+
+    def _steer(self) -> None:
+        """Makes the policy p·exp(Q/β)/Z at today's β, or the prior while it waits."""
+        if self.q is not None:
+            self.q.slow.strength.fill_(0.0 if self._waits else float(self.q.scale) / self._beta)
 
     def _residuals(self, chunk: Chunk, now: Tensor, hidden: Tensor, log_pi: Tensor, allowed: Tensor) -> Tensor:
         """What the losses on the action taken square; float [batch, T]. ``now``: log π(·|s_t), without gradient."""
@@ -471,10 +482,11 @@ class Tutor:
 
     def _measure(self, chunk: Chunk, everything: Tensor, log_pi: Tensor, totals: NDArray[np.float64]) -> None:
         """Adds KL, KL by samples and entropy of the fresh sequences of a batch, in nats, to ``totals``."""
-        if chunk.prior is not None and chunk.fresh is not None:
+        if chunk.everywhere is not None and chunk.fresh is not None:
             mask, fresh = chunk.x.mask, chunk.fresh
             before, after = self._importance(chunk.x, everything, log_pi)
-            totals += np.array([float((before * losses.kl_by_token(everything, chunk.prior, mask))[fresh].sum()),
+            kl = losses.kl_by_token(everything, chunk.everywhere[1], mask)
+            totals += np.array([float((before * kl)[fresh].sum()),
                                 float((after * (log_pi - chunk.log_p))[fresh].sum()),
                                 float((before * losses.entropy_by_token(everything, mask))[fresh].sum())])
 
@@ -521,7 +533,7 @@ class Tutor:
         self.policy.load_state_dict(checkpoint.unpack("policy", tensors))
         checkpoint.restore_optimizer(self.optimizer, checkpoint.unpack("optimizer", tensors))
         if self.q is not None:
-            self.q.load(checkpoint.unpack("critic", tensors), lambda ids: self._by_prior(ids)[1])
+            self.q.load(checkpoint.unpack("critic", tensors), lambda ids: self._by_prior(ids)[2])
         else:
             self.critic.load(checkpoint.unpack("critic", tensors))
         if self.target is not None:

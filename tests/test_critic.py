@@ -8,7 +8,8 @@ import torch
 from enumerable import make_prior
 from torch import nn
 
-from seqtutor.critic import Critic, QCritic, Readout
+from seqtutor.critic import Critic, QCritic
+from seqtutor.model import Readout
 from seqtutor.settings import TuneConfig
 from seqtutor.vocabulary import BOS
 
@@ -97,7 +98,7 @@ def test_q_is_the_mean_return_of_each_action_in_its_state(replay: int):
     rng = np.random.default_rng(0)
     truth = rng.normal(5, 2, (3, 3))  # of the second letter after the first
     prior = make_prior()
-    critic = QCritic(64, 6, longest=8, rate=1e-2, precision="fp32")
+    critic = QCritic(Readout(64, 6, longest=8), longest=8, rate=1e-2, precision="fp32")
 
     def states(ids):
         return prior.lstm(prior.embedding(ids))[0].detach()
@@ -131,7 +132,7 @@ def test_what_q_learns_from_again_goes_on_from_its_state():
         critic.learn(ids, states(ids[:, :-1]), torch.tensor(rng.normal(size=mask.shape), dtype=torch.float32), mask)
         critic.relearn(2)
 
-    critic, other = (QCritic(64, 6, longest=8, rate=1e-2, precision="fp32") for _ in range(2))
+    critic, other = (QCritic(Readout(64, 6, longest=8), longest=8, rate=1e-2, precision="fp32") for _ in range(2))
     for _ in range(20):
         learn(critic)
     kept = {name: tensor.clone() for name, tensor in critic.state().items()}
@@ -153,12 +154,12 @@ def test_a_readout_counts_and_remembers_and_does_not_see_what_comes():
         sums = sum(readout.summed(states[:, k]).relu() for k in range(t + 1)) / 4
         seen = torch.stack([readout.seen(states[:, k]).relu() for k in range(t + 1)]).amax(0)
         slow.append(readout.head(readout.join(torch.cat([states[:, t], sums, seen], -1)).relu()))
-    assert torch.allclose(readout(states), torch.stack(slow, 1), atol=1e-5)
+    assert torch.allclose(readout(states)[0], torch.stack(slow, 1), atol=1e-5)
 
 
 def test_masked_actions_teach_q_nothing():
     nothing = torch.zeros(1, 2, dtype=torch.bool)
-    critic = QCritic(64, 6, longest=8, rate=1e-2)
+    critic = QCritic(Readout(64, 6, longest=8), longest=8, rate=1e-2)
     before = [parameter.clone() for parameter in critic.network.parameters()]
     critic.learn(torch.tensor([[BOS, 3, 4]]), torch.randn(1, 2, 64), torch.tensor([[1.0, 9.0]]), nothing)
     critic.relearn(1)
@@ -168,7 +169,7 @@ def test_masked_actions_teach_q_nothing():
 
 def test_returns_that_differ_only_later_are_learnt():
     """As with rates alone, whose multipliers begin at 0: at first every sequence earns the same."""
-    critic = QCritic(64, 6, longest=8, rate=1e-2, precision="fp32", nat=1.0)
+    critic = QCritic(Readout(64, 6, longest=8), longest=8, rate=1e-2, precision="fp32", nat=1.0)
     states, mask = make_prior().lstm(make_prior().embedding(torch.full((2, 1), BOS)))[0].detach(), torch.ones(2, 1) > 0
     ids = torch.tensor([[BOS, 3], [BOS, 4]])
     for step in range(200):
@@ -179,7 +180,7 @@ def test_returns_that_differ_only_later_are_learnt():
 
 
 def test_a_setting_left_out_is_what_suits_the_method():
-    assert TuneConfig(method="sac").settled().learning_rate == 1e-3
+    assert TuneConfig(method="soft-q").settled().cooling == 10
     assert TuneConfig(method="psi").settled().lam == 0
-    assert TuneConfig(method="sac", lam=0.5, target_rate=0.2).settled().lam == 0.5
+    assert TuneConfig(method="soft-q", lam=0.5, target_rate=0.2).settled().lam == 0.5
     assert TuneConfig(method="path").settled() == TuneConfig(method="path").settled().settled()

@@ -28,22 +28,61 @@ def random_rows(lengths: list[int], vocabulary: int, seed: int = 0) -> torch.Ten
 # -- numbers --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3])
-@torch.no_grad()
-def test_step_is_forward_one_token_at_a_time(depth: int) -> None:
+def improved_model(depth: int = 1, readouts: int = 2) -> SequenceModel:
+    """A model of eight letters with readouts of some weight."""
     torch.manual_seed(depth)
-    model = SequenceModel(Vocabulary("abcdefgh"), "letters", ModelConfig(width=20, depth=depth, embedding=6)).eval()
+    config = ModelConfig(width=20, depth=depth, embedding=6, readouts=readouts)
+    model = SequenceModel(Vocabulary("abcdefgh"), "letters", config).eval()
+    for readout in model.readouts:
+        torch.nn.init.normal_(readout.head.weight, std=2.0)
+        readout.strength.fill_(0.7)
+    return model
+
+
+@pytest.mark.parametrize(("depth", "readouts"), [(1, 0), (2, 0), (3, 0), (1, 1), (2, 2)])
+@torch.no_grad()
+def test_step_is_forward_one_token_at_a_time(depth: int, readouts: int) -> None:
+    model = improved_model(depth, readouts)
     ids = random_rows([12] * 5, 11)
-    whole, (h, c) = model(ids)
+    whole, after = model(ids)
     state = model.initial_state(5)
     for t in range(ids.shape[1]):
         logits, state = model.step(ids[:, t], state)
         torch.testing.assert_close(logits, whole[:, t], atol=1e-5, rtol=0)
-    torch.testing.assert_close(state, (h, c), atol=1e-5, rtol=0)
+    torch.testing.assert_close(state, after, atol=1e-5, rtol=0)
     # a sequence may be cut anywhere if the state is carried on
     first, middle = model(ids[:, :5])
     second, _ = model(ids[:, 5:], middle)
     torch.testing.assert_close(torch.cat([first, second], 1), whole, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_a_readout_makes_the_model_better_by_its_value() -> None:
+    """π ∝ p·exp(strength·value), from the numbers of the parts; a new one changes nothing, and the model it is put
+    behind stays as it is."""
+    model = improved_model(readouts=1)
+    ids = random_rows([12] * 5, 11)
+    logits, states, _ = model.read(ids)
+    p = model.head(states).double().softmax(-1)
+    raised = p * (0.7 * model.readouts[0](states)[0].double()).exp()
+    judged = p > 1e-3
+    expected = torch.where(judged, raised * ((p * judged).sum(-1) / (raised * judged).sum(-1))[..., None], p)
+    assert (expected - p).abs().max() > 0.05
+    torch.testing.assert_close(logits.double().softmax(-1), expected, atol=1e-5, rtol=0)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    more = model.with_readout(longest=12)
+    assert (more.config.readouts, model.config.readouts, len(model.readouts)) == (2, 1, 1)
+    torch.testing.assert_close(more(ids)[0].softmax(-1), logits.softmax(-1), atol=1e-6, rtol=0)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_file_holds_the_readouts(tmp_path: Path) -> None:
+    model = improved_model()
+    model.save(tmp_path / "m.safetensors")
+    loaded = SequenceModel.load(tmp_path / "m.safetensors")
+    assert loaded.config == model.config
+    ids = random_rows([12] * 5, 11)
+    assert torch.equal(loaded(ids)[0], model(ids)[0])
 
 
 @torch.no_grad()

@@ -192,7 +192,7 @@ def test_bad_lines(spec: str, words: str) -> None:
     ("terms = ['good']\nconstraints = [3]", "3 is no constraint; write one like 'sa <= 3'"),
     ("terms = ['good']\nconstraints = ['good']", "'good' is no constraint"),
     ("terms = ['good']\nbeta = 0", "beta is 0; it must be above 0"), ("terms = ['good']\ngamma = 2", "gamma is 2"),
-    ("terms = ['good']\nmethod = 'sacc'", "unknown value of 'method' 'sacc'; did you mean 'sac'"),
+    ("terms = ['good']\nmethod = 'soft-w'", "unknown value of 'method' 'soft-w'; did you mean 'soft-q'"),
     ("terms = ['good']\ninvalid = 'x'", "invalid of an objective must be a number"),
     ("[[terms]]\nweight = 1", "names no rule"), ("[[terms]]\nrule = 'good'\nwieght = 1", "did you mean 'weight'"),
     ("[[terms]]\nrule = 'good'\nweight = '1'", "weight of the term 'good' must be a number, not '1'"),

@@ -19,10 +19,15 @@ from seqtutor.vocabulary import BOS, EOS, Vocabulary
 LONGEST = 4
 
 
-def small_model(depth: int = 1, width: int = 16, tokens: str = "abc", scale: float = 3.0) -> SequenceModel:
+def small_model(depth: int = 1, width: int = 16, tokens: str = "abc", scale: float = 3.0,
+                readouts: int = 0) -> SequenceModel:
     torch.manual_seed(depth)
-    model = SequenceModel(Vocabulary(tuple(tokens)), "toy", ModelConfig(width=width, depth=depth, embedding=8)).eval()
+    config = ModelConfig(width=width, depth=depth, embedding=8, readouts=readouts)
+    model = SequenceModel(Vocabulary(tuple(tokens)), "toy", config).eval()
     with torch.no_grad():
+        for readout in model.readouts:
+            torch.nn.init.normal_(readout.head.weight, std=0.2)
+            readout.strength.fill_(1.0)
         for parameter in model.parameters():  # far from uniform, so that a wrong sampler shows
             parameter.mul_(scale)
     return model
@@ -92,19 +97,21 @@ AB_ALTERNATE = Grammar(np.array([
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
-@pytest.mark.parametrize(("settings", "grammar", "prefix"), [
-    ({}, None, ()),
-    ({"temperature": 0.7}, None, ()),
-    ({"temperature": 1.6, "top_k": 2}, None, ()),
-    ({"top_p": 0.6}, None, ()),
-    ({}, AB_ALTERNATE, ()),
-    ({"temperature": 1.3}, AB_ALTERNATE, (3, 4)),
-    ({}, None, (5,)),
-], ids=["plain", "cold", "top-k", "top-p", "grammar", "grammar+prefix", "prefix"])
-def test_samples_follow_the_exact_distribution(precision, settings, grammar, prefix):
+@pytest.mark.parametrize(("settings", "grammar", "prefix", "readouts"), [
+    ({}, None, (), 0),
+    ({"temperature": 0.7}, None, (), 0),
+    ({"temperature": 1.6, "top_k": 2}, None, (), 0),
+    ({"top_p": 0.6}, None, (), 0),
+    ({}, AB_ALTERNATE, (), 0),
+    ({"temperature": 1.3}, AB_ALTERNATE, (3, 4), 0),
+    ({}, None, (5,), 0),
+    ({}, AB_ALTERNATE, (3, 4), 1),
+    ({}, None, (), 2),
+], ids=["plain", "cold", "top-k", "top-p", "grammar", "grammar+prefix", "prefix", "readout+prefix", "readouts"])
+def test_samples_follow_the_exact_distribution(precision, settings, grammar, prefix, readouts):
     if precision == "int8" and not steps.has_int8_product():
         pytest.skip("this build of torch has no int8 product")
-    model = small_model()
+    model = small_model(readouts=readouts)
     config = SamplingConfig(max_length=LONGEST, batch=64, precision=precision, **settings)
     n = 20_000
     samples = Sampler(model, config, seed=3, grammar=grammar, prefix=prefix).sample_ids(n)

@@ -148,7 +148,7 @@ def test_a_prior_of_another_domain(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("objective", "cooling"), [("gravy=0.2", 1.0), ("gravy:maximise", 10.0)])
 def test_beta_cools_only_where_there_is_a_reward(cli: Cli, prior: Path, tmp_path: Path, objective: str,
                                                  cooling: float) -> None:
-    done = cli("tune", PEPTIDES, "--model", str(prior), "--objective", objective, "--method", "sac", "--steps", "2",
+    done = cli("tune", PEPTIDES, "--model", str(prior), "--objective", objective, "--method", "soft-q", "--steps", "2",
                "--batch", "4", "--threads", "1", "--out", "run")
     assert done.returncode == 0, done.stderr
     assert Setup.load(tmp_path / "run").config.settled().cooling == cooling
@@ -298,11 +298,8 @@ def test_beta_begins_warm_and_is_its_own_for_the_last_fifth() -> None:
     assert [warmth[0], warmth[400]] == pytest.approx([10, 10 ** 0.5])
     assert warmth == sorted(warmth, reverse=True)
     assert set(warmth[800:]) == {1.0}
-    pace = [config.pace(done) for done in range(1000)]
-    assert [pace[0], pace[400], pace[800], pace[900]] == pytest.approx([1, 0.5, 0.5, 0.25])
-    assert max(pace[799], pace[999]) < 1e-4
-    assert TuneConfig(steps=1000, cooling=1.0).pace(500) == pytest.approx(0.5)
-    assert [TuneConfig(method=method).settled().cooling for method in ("sac", "path")] == [10, 1]
+    assert [config.pace(done) for done in (0, 500, 1000)] == pytest.approx([1, 0.5, 0])
+    assert [TuneConfig(method=method).settled().cooling for method in ("soft-q", "path")] == [10, 1]
     with pytest.raises(UsageError, match=r"cooling must be at least 1, not 0\.5"):
         TuneConfig(cooling=0.5)
     with pytest.raises(UsageError, match="minibatch must be 0 or more, not -1"):

@@ -51,12 +51,12 @@ class Molecules(Domain):
     presets: Mapping[str, Mapping[str, Any]] = {
         # An invalid text earns what a poor molecule does: with 0, at this β, the few that there are would outweigh
         # everything else in the loss.
-        "drug-like": {"about": "drug-likeness (QED)", "terms": ["qed"], "invalid": 0.5, "method": "sac",
+        "drug-like": {"about": "drug-likeness (QED)", "terms": ["qed"], "invalid": 0.5, "method": "soft-q",
                       "beta": 0.015},
         # A hard bound: two thirds of the prior's molecules keep it, so the reward is not sparse, and every molecule at
         # the optimum does. A sigmoid on SA would trade QED for ease of synthesis that nobody asked for.
         "synthesizable": {"about": "drug-likeness (QED) of molecules with a synthetic accessibility of 3 or less",
-                          "terms": ["qed"], "constraints": ["sa <= 3"], "invalid": 0.5, "method": "sac",
+                          "terms": ["qed"], "constraints": ["sa <= 3"], "invalid": 0.5, "method": "soft-q",
                           "beta": 0.015},
         # Jaques et al. 2017, as their research code has it: 600 + 10·M for a valid end, M = −2·SA + 3·logP − 5·(atoms
         # beyond six in the largest ring) + 50·QED; −200 below 19 characters, −25 below 27.08; c = 1/.35, γ = .95.
