@@ -9,7 +9,7 @@ bf16, or uint8 for int8 weights).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from typing import Protocol, cast
 
@@ -28,6 +28,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "int8")
 #: (h, c), each [depth, rows, width], in the scale and format of the step; and of each readout the sums and the maxima
 State = tuple[Tensor, ...]
 Product = Callable[[Tensor], Tensor]  # [rows, in] in the step's format → float [rows, out]
+Pack = Callable[[Tensor, Tensor | None], Product]  # of a weight [out, in] and a bias
 
 
 class Step(Protocol):
@@ -98,8 +99,9 @@ class FusedStep:
             else:
                 self._products.append(pack(2 * torch.cat([w_x, w_h], 1) * double, bias))
         packs = _PACK if packed else _PACK_PLAIN
+        self._readouts = [_ReadoutStep(readout, packs["fp32"], packs["fp32" if precision == "fp32" else "bf16"])
+                          for readout in cast(list[Readout], model.readouts)]
         pack = packs["fp32"]
-        self._readouts = [_ReadoutStep(readout, packs) for readout in cast(list[Readout], model.readouts)]
         self._head = pack(2 * model.head.weight.float(), model.head.bias.detach().float().clone())
         self._format = _FORMAT[precision]
 
@@ -132,24 +134,27 @@ class FusedStep:
 
 
 class _ReadoutStep:
-    """A readout of states that come as h / 2, in fp32, its strength folded into its head."""
+    """A readout of states that come as h / 2, its strength folded into its head; its large products are packed by
+    ``large`` (bf16 where that is not fp32), its head by ``small``."""
 
-    def __init__(self, readout: Readout, packs: Mapping[str, Callable[[Tensor, Tensor | None], Product]]):
+    def __init__(self, readout: Readout, small: Pack, large: Pack):
         self.features = readout.features
-        pack, width = packs["fp32"], readout.summed.in_features
+        self._format = torch.float32 if large is small else torch.bfloat16
+        width = readout.summed.in_features
         looked_for = torch.cat([readout.unit * readout.summed.weight, readout.seen.weight])
         bias = torch.cat([readout.unit * readout.summed.bias, readout.seen.bias])
         join = readout.join.weight.clone()
         join[:, :width] *= 2
-        self._look, self._join = pack(2 * looked_for, bias), pack(join, readout.join.bias.clone())
-        self._head = pack(readout.strength * readout.head.weight, readout.strength * readout.head.bias)
+        self._look, self._join = large(2 * looked_for, bias), large(join, readout.join.bias.clone())
+        self._head = small(readout.strength * readout.head.weight, readout.strength * readout.head.bias)
 
     def __call__(self, out: Tensor, sums: Tensor, seen: Tensor) -> Tensor:
         """out: float [rows, width]; sums, seen: float [rows, features], updated in place. Returns nats, [rows, V]."""
+        out = out.to(self._format)
         found = self._look(out).relu_()
         sums += found[:, :self.features]
         torch.maximum(seen, found[:, self.features:], out=seen)
-        return self._head(self._join(torch.cat([out, sums, seen], 1)).relu_())
+        return self._head(self._join(torch.cat([out, sums.to(self._format), seen.to(self._format)], 1)).relu_())
 
 
 @torch.no_grad()
