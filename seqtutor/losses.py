@@ -13,12 +13,8 @@ construction. The optimum for γ = 1 is Ψ*(s, a) = log p(a|s) + r + V*(s'), π*
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
-
-HARDLY = math.log(1e-3)  # log p of a token that hardly ever comes
 
 
 def returns(log_pi: Tensor, log_p: Tensor, reward: Tensor, mask: Tensor, gamma: float = 1.0) -> Tensor:
@@ -79,19 +75,6 @@ def residuals(method: str, log_pi: Tensor, log_p: Tensor, value: Tensor, target:
     if method == "g":
         return ((log_pi + value - log_p) - (target - log_p)) * mask
     return (log_pi + value - target) * mask
-
-
-def improved(log_p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-    """(log of p·exp(q − V), V = log Σ p·exp(q)), in nats; float [..., V] and [...] from [..., V].
-
-    Tokens that the prior hardly ever writes keep their p and have no part in V (both sums go over the others): no one
-    saw what comes of them, and a wrong guess of q would make them sure.
-    """
-    judged = log_p > HARDLY
-    judged = judged | ~judged.any(-1, keepdim=True)
-    asked = log_p.masked_fill(~judged, float("-inf"))
-    value = (asked + q).logsumexp(-1) - asked.logsumexp(-1)
-    return torch.where(judged, log_p + q - value[..., None], log_p), value
 
 
 def kl_by_token(log_pi: Tensor, log_p: Tensor, mask: Tensor) -> Tensor:

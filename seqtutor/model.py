@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +19,10 @@ from torch import Tensor, nn
 
 from seqtutor.domain import SeqtutorError, UsageError
 from seqtutor.files import atomic, check_readable
-from seqtutor.losses import improved
 from seqtutor.vocabulary import PAD, Vocabulary
 
 FORMAT = "seqtutor-model/1"
+HARDLY = math.log(1e-3)  # log p of a token that hardly ever comes
 
 #: (h, c), each float [depth, batch, width], and the sums and maxima of each readout, float [1, batch, features]
 State = tuple[Tensor, ...]
@@ -43,6 +44,19 @@ class ModelConfig:
                 raise UsageError(f"model {name} must be a whole number from 1, not {getattr(self, name)!r}")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"model dropout must be at least 0 and below 1, not {self.dropout!r}")
+
+
+def improved(log_p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+    """(log of p·exp(q − V), V = log Σ p·exp(q)), in nats; float [..., V] and [...] from [..., V].
+
+    Tokens that the prior hardly ever writes keep their p and have no part in V (both sums go over the others): no one
+    saw what comes of them, and a wrong guess of q would make them sure.
+    """
+    judged = log_p > HARDLY
+    judged = judged | ~judged.any(-1, keepdim=True)
+    asked = log_p.masked_fill(~judged, float("-inf"))
+    value = (asked + q).logsumexp(-1) - asked.logsumexp(-1)
+    return torch.where(judged, log_p + q - value[..., None], log_p), value
 
 
 class Readout(nn.Module):
@@ -81,7 +95,7 @@ class Readout(nn.Module):
 
 class SequenceModel(nn.Module):
     """p(token | tokens before it) over a vocabulary of V ids: softmax of the head's logits; and where the model has
-    readouts, p·exp(strength·readout)/Z at every state, one after the other (:func:`seqtutor.losses.improved`)."""
+    readouts, p·exp(strength·readout)/Z at every state, one after the other (:func:`improved`)."""
 
     def __init__(self, vocabulary: Vocabulary, domain: str, config: ModelConfig = ModelConfig(),
                  provenance: dict[str, Any] | None = None):

@@ -18,9 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqtutor.domain import UsageError
-from seqtutor.losses import improved
 from seqtutor.machine import has_fast_bf16, has_fast_int8
-from seqtutor.model import Readout, SequenceModel
+from seqtutor.model import Readout, SequenceModel, improved
 from seqtutor.vocabulary import BOS
 
 PRECISIONS = ("auto", "fp32", "bf16", "int8")

@@ -29,7 +29,7 @@ from seqtutor.domain import Domain, Grammar, SeqtutorError, UnknownToken, UsageE
 from seqtutor.kl import BetaControl, RateControl
 from seqtutor.machine import autocasting
 from seqtutor.memory import Experience, Memory
-from seqtutor.model import Readout, SequenceModel
+from seqtutor.model import Readout, SequenceModel, improved
 from seqtutor.policy import Permitted, Sequences, chosen, log_probs, masked_log_softmax, padded
 from seqtutor.rewards import Rewarder, Rewards
 from seqtutor.sampling import Sampler, SamplingConfig
@@ -201,7 +201,7 @@ class Tutor:
             return math.nan
         if self.q is not None:
             _, prior, states = self._by_prior(first)
-            return float(losses.improved(prior, self.q(states) / self._beta)[1])
+            return float(improved(prior, self.q(states) / self._beta)[1])
         return float(self.critic(log_probs(self.policy, first, allowed)[1]))
 
     # -- experience ---------------------------------------------------------------------------------------------------
@@ -440,11 +440,11 @@ class Tutor:
         value = q(states) / beta
         everything = prior
         if not self._waits:
-            everything = masked_log_softmax(losses.improved(log_p, value)[0], self.permitted.along(x.ids[:, :-1]))
+            everything = masked_log_softmax(improved(log_p, value)[0], self.permitted.along(x.ids[:, :-1]))
         log_pi = chosen(everything, x.actions, x.mask)
         self._measure(chunk, everything, log_pi, totals)
         goal = losses.targets(chunk.log_p, chunk.nats, chunk.learn,
-                              losses.shifted(losses.improved(prior, value)[1], chunk.learn), torch.ones_like(log_pi),
+                              losses.shifted(improved(prior, value)[1], chunk.learn), torch.ones_like(log_pi),
                               log_pi, gamma=config.gamma, lam=config.mixing(self.done))
         with torch.enable_grad():
             error = q.learn(x.ids, states, beta * (goal - chunk.log_p), chunk.learn, config.pace(self.done))

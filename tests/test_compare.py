@@ -141,6 +141,15 @@ def test_a_model_and_itself(files, capsys):
     assert next(row for row in rows if row["figure"] == "kl")[f"{files['a']} again"] == "0"
 
 
+def test_prior_is_the_domains_own(capsys):
+    code, out, _ = run(capsys, "molecules", "prior", "molecules", "-n", 10, "--rules", "qed", "--seed", 1)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert code == 0
+    assert len(rows) > 5
+    for row in rows:
+        assert row["prior"] == row["molecules"]
+
+
 def test_the_terminal_sees_one_line_a_rule():
     shares = ({"valid": 1.0, "novel": None, "diversity": None}, {"valid": .5, "novel": .25, "diversity": None})
     a = Profile("a", 9, shares[0], {"kl": (0.0, 0.0)}, (5.0, .1), {"r": np.array([1.0, 2, 4])})

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from seqtutor.batches import pad
 from seqtutor.domain import SeqtutorError, UsageError
-from seqtutor.model import ModelConfig, SequenceModel, read_metadata, resolve_device
+from seqtutor.model import ModelConfig, SequenceModel, improved, read_metadata, resolve_device
 from seqtutor.vocabulary import BOS, EOS, PAD, Vocabulary
 
 
@@ -54,6 +55,22 @@ def test_step_is_forward_one_token_at_a_time(depth: int, readouts: int) -> None:
     first, middle = model(ids[:, :5])
     second, _ = model(ids[:, 5:], middle)
     torch.testing.assert_close(torch.cat([first, second], 1), whole, atol=1e-5, rtol=0)
+
+
+def test_improved_is_p_exp_q_where_the_prior_has_a_say():
+    p = torch.tensor([[0.5, 0.3, 0.1992, 0.0008, 0.0], [0.25, 0.25, 0.25, 0.25, 0.0]], dtype=torch.float64)
+    q = torch.tensor([[1.0, -2.0, 0.5, 30.0, 9.0], [5.0, 1.0, -300.0, 2.0, 9.0]], dtype=torch.float64)
+    log_pi, value = improved(p.log(), q)
+    for row, asked in ((0, [0, 1, 2]), (1, [0, 1, 2, 3])):
+        z = sum(p[row, a] * q[row, a].exp() for a in asked) / sum(p[row, a] for a in asked)
+        assert value[row].item() == pytest.approx(z.log().item())
+        slow = [p[row, a] * (q[row, a].exp() / z if a in asked else 1) for a in range(5)]
+        assert log_pi[row].exp().numpy() == pytest.approx(np.array(slow))
+        assert sum(slow) == pytest.approx(1)
+    many = torch.full((5000,), 1 / 5000).log()  # a vocabulary in which every token is rare: all have a say
+    log_pi, value = improved(many, torch.arange(5000.0) / 1000)
+    assert log_pi.exp().sum().item() == pytest.approx(1, abs=1e-4)
+    assert log_pi[-1] - log_pi[0] == pytest.approx(4.999, abs=1e-3)
 
 
 @torch.no_grad()

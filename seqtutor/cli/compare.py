@@ -31,11 +31,11 @@ SUFFIXES = (".csv", ".html", ".json")
 @click.option("--quiet", is_flag=True, help="no progress")
 def command(domain: str, model_a: str, model_b: str, n: int, rules: str | None, everything: bool, seed: int,
             outputs: tuple[Path, ...], as_json: bool, threads: int | None, workers: int, quiet: bool) -> None:
-    """Compare two models of DOMAIN: names, files, or folders of runs.
+    """Compare two models of DOMAIN: names, files, folders of runs, or "prior", which is the domain's own.
 
     \b
     Examples:
-      seqtutor compare molecules molecules runs/drug-like
+      seqtutor compare molecules prior runs/drug-like
       seqtutor compare music music mine.safetensors -n 500 --rules quality,range -o compared.html
 
     For each model: validity, uniqueness, novelty, diversity, the KL to MODEL_A and the log-likelihood under it (nats a
@@ -56,7 +56,8 @@ def command(domain: str, model_a: str, model_b: str, n: int, rules: str | None, 
     from seqtutor.machine import keep_freed_memory, set_threads
     from seqtutor.models import find_model
     second = model_b if model_b != model_a else f"{model_b} again"
-    files = {model_a: find_model(model_a), second: find_model(model_b)}
+    files = {shown: find_model(plugin.name if name == "prior" else name)
+             for shown, name in ((model_a, model_a), (second, model_b))}
 
     # 2. Sample and measure
     set_threads(threads)
