@@ -42,6 +42,8 @@ class ModelConfig:
         for name in ("width", "depth", "embedding"):
             if not isinstance(getattr(self, name), int) or not 1 <= getattr(self, name) <= 65536:
                 raise UsageError(f"model {name} must be a whole number from 1, not {getattr(self, name)!r}")
+        if not isinstance(self.readouts, int) or not 0 <= self.readouts <= 64:
+            raise UsageError(f"model readouts must be a whole number from 0 to 64, not {self.readouts!r}")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"model dropout must be at least 0 and below 1, not {self.dropout!r}")
 

@@ -46,7 +46,7 @@ def grown(network: SequenceModel, vocabulary: Vocabulary) -> SequenceModel:
     new = SequenceModel(vocabulary, network.domain, network.config, network.provenance)
     state = network.state_dict()
     for name, tensor in state.items():
-        if len(tensor) == len(network.vocabulary) and tensor.shape != new.state_dict()[name].shape:
+        if tensor.ndim and len(tensor) == len(network.vocabulary) and tensor.shape != new.state_dict()[name].shape:
             row = tensor[EOS + 1:].mean(0, keepdim=True)  # (pad and bos are never written)
             if name == "head.bias":
                 row = tensor[EOS:].min().reshape(1) - _NEW_BELOW

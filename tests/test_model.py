@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from seqtutor.batches import pad
 from seqtutor.domain import SeqtutorError, UsageError
 from seqtutor.model import ModelConfig, SequenceModel, improved, read_metadata, resolve_device
+from seqtutor.transfer import grown
 from seqtutor.vocabulary import BOS, EOS, PAD, Vocabulary
 
 
@@ -103,6 +104,15 @@ def test_a_file_holds_the_readouts(tmp_path: Path) -> None:
 
 
 @torch.no_grad()
+def test_new_tokens_hardly_change_what_a_readout_says() -> None:
+    model = improved_model(readouts=1)
+    more = grown(model, Vocabulary("abcdefghXY"))
+    ids = random_rows([12] * 5, 11)
+    torch.testing.assert_close(more.log_probs(ids), model.log_probs(ids), atol=0.1, rtol=0)
+    assert float(more(ids)[0].softmax(-1)[..., -2:].max()) < 0.1
+
+
+@torch.no_grad()
 def test_log_probs_against_a_slow_loop(tiny_model: SequenceModel) -> None:
     ids = random_rows([3, 9, 1, 6], len(tiny_model.vocabulary))
     fast = tiny_model.log_probs(ids)
@@ -155,7 +165,8 @@ def test_dropout_only_while_training() -> None:
 
 
 @pytest.mark.parametrize(("field", "value"), [("width", 0), ("depth", -1), ("embedding", 1.5), ("dropout", 1.0),
-                                              ("dropout", -0.1), ("dropout", float("nan"))])
+                                              ("dropout", -0.1), ("dropout", float("nan")), ("readouts", -1),
+                                              ("readouts", 1.5), ("readouts", 1000)])
 def test_a_bad_architecture_is_refused(field: str, value: float) -> None:
     with pytest.raises(UsageError, match=f"model {field} must be .* not {value}"):
         ModelConfig(**{field: value})  # type: ignore[arg-type]
