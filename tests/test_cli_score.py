@@ -278,7 +278,7 @@ def test_nothing_readable_is_a_failure_with_its_rows(score: Score) -> None:
 
 def test_ctrl_c(tmp_path: Path) -> None:
     (tmp_path / "a.smi").write_text("CC(=O)Oc1ccccc1C(=O)O\n" * 3 + "".join(
-        f"{'C' * (1 + i % 40)}N{'C' * (i // 40 % 40)}O{'C' * (i // 1600)}\n" for i in range(20_000)))
+        f"{'C' * (1 + i % 40)}N{'C' * (i // 40 % 40)}O{'C' * (i // 1600)}\n" for i in range(60_000)))
     for workers in ("1", "2"):
         process = subprocess.Popen(
             [sys.executable, "-c", "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
