@@ -46,9 +46,8 @@ _CHUNK = 64  # sequences that run through a network together
 @dataclass
 class Chunk:
     """A padded batch with all that an update needs. ``log_p``, ``nats``: float [batch, T], of the prior and the reward
-    in nats; ``learn``: bool [batch, T]; for new ones ``everywhere``: log p of every token, float [batch, T, V], among
-    all and among the permitted, and the states that it comes from, float [batch, T, width]; and ``fresh``: bool
-    [batch], those that the policy wrote."""
+    in nats; ``learn``: bool [batch, T]; for new ones ``everywhere``, what :meth:`Tutor._by_prior` says, and ``fresh``:
+    bool [batch], those that the policy wrote."""
 
     x: Sequences
     log_p: Tensor
@@ -289,12 +288,12 @@ class Tutor:
         return parts, experiences
 
     def _by_prior(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """log p of every token, float [batch, T, V], among all and among the permitted, and the states that it comes
+        """Logits of every token, float [batch, T, V], its log p among the permitted, and the states that both come
         from, [batch, T, width]; ids: int64 [batch, T], bos first. For Q in the precision in which it learns."""
         with torch.no_grad(), self._autocast() if self.q is not None else nullcontext():
             logits, states, _ = self.prior.read(ids)
         logits = logits.float()
-        return logits.log_softmax(-1), masked_log_softmax(logits, self.permitted.along(ids)), states
+        return logits, masked_log_softmax(logits, self.permitted.along(ids)), states
 
     def _remembered(self, rng: np.random.Generator) -> list[Chunk]:
         """Batches of remembered experience; its reward in nats follows today's β."""
@@ -323,10 +322,10 @@ class Tutor:
                 if chunk.everywhere is not None and chunk.fresh is not None and chunk.fresh.any():
                     rows = chunk.fresh
                     x = Sequences(chunk.x.ids[rows], chunk.x.mask[rows])
-                    log_p, prior, states = chunk.everywhere
+                    logits, prior, states = chunk.everywhere
                     now, _ = log_probs(self.policy, x.ids[:, :-1], self.permitted.along(x.ids[:, :-1]))
                     self._measure(Chunk(x, chunk.log_p[rows], chunk.nats[rows], x.mask,
-                                        (log_p[rows], prior[rows], states[rows]), rows[rows]),
+                                        (logits[rows], prior[rows], states[rows]), rows[rows]),
                                   now, chosen(now, x.actions, x.mask), totals)
         best = {e.canonical for e in self.memory.leaders}
         return self._batched([e for e in experiences if e is not None and e.canonical in best])
@@ -359,6 +358,7 @@ class Tutor:
         if not actions or self.q is not None or self._waits:  # nothing could be scored, or Q alone learns
             with torch.no_grad():
                 loss = sum(float(self._loss(chunk, totals)) for chunk in chunks) / max(1, actions)
+            self._check(loss)
             if actions:
                 self._refit()
             return loss
@@ -374,15 +374,19 @@ class Tutor:
             part.backward()  # type: ignore[no-untyped-call]
             loss += part.item()
         norm = nn.utils.clip_grad_norm_(self.policy.parameters(), config.clip)
-        if not (math.isfinite(loss) and torch.isfinite(norm)):
-            raise SeqtutorError(f"the loss stopped being finite at step {self.done + 1}; begin again with a lower "
-                                "--learning-rate or a higher --beta")
+        self._check(loss + float(norm))
         warm = min(1.0, (self.done + 1 - self._waited) / max(1, config.warmup))
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * warm * config.pace(self.done)
         self.optimizer.step()
         self._refit()
         return loss
+
+    def _check(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            rate = "--learning-rate" if self.q is None else "--critic-rate"
+            raise SeqtutorError(f"the loss stopped being finite at step {self.done + 1}; begin again with a lower "
+                                f"{rate} or a higher --beta")
 
     @property
     def _beta(self) -> float:
@@ -436,11 +440,12 @@ class Tutor:
         """Soft Q-learning on the policy's own sequences: Q is shown what came of each action. The policy is
         p·exp(Q/β)/Z at every state and needs no gradient. Returns Q's error, squared and summed, in nats."""
         config, x, beta = self.config, chunk.x, self._beta
-        log_p, prior, states = chunk.everywhere or self._by_prior(x.ids[:, :-1])
+        logits, prior, states = chunk.everywhere or self._by_prior(x.ids[:, :-1])
         value = q(states) / beta
         everything = prior
         if not self._waits:
-            everything = masked_log_softmax(improved(log_p, value)[0], self.permitted.along(x.ids[:, :-1]))
+            better, _ = improved(logits.log_softmax(-1), value)
+            everything = masked_log_softmax(better, self.permitted.along(x.ids[:, :-1]))
         log_pi = chosen(everything, x.actions, x.mask)
         self._measure(chunk, everything, log_pi, totals)
         goal = losses.targets(chunk.log_p, chunk.nats, chunk.learn,

@@ -188,12 +188,13 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path: Path, peptides: Dom
     assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.parametrize(("method", "rate"), [("path", "learning"), ("soft-q", "critic")])
 def test_a_loss_that_is_not_finite_ends_in_one_line(tmp_path: Path, peptides: Domain, tiny_model: SequenceModel,
-                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+                                                    monkeypatch: pytest.MonkeyPatch, method: str, rate: str) -> None:
     plain = Tutor._nats
     monkeypatch.setattr(Tutor, "_nats", lambda self, e: plain(self, e) + np.float32("nan" if self.done == 2 else 0))
-    with pytest.raises(SeqtutorError, match="stopped being finite at step 3"):
-        in_process(tmp_path / "run", peptides, tiny_model, "gravy")
+    with pytest.raises(SeqtutorError, match=f"stopped being finite at step 3; begin again with a lower --{rate}-rate"):
+        in_process(tmp_path / "run", peptides, tiny_model, "gravy", method=method)
     _, state = checkpoint.load(tmp_path / "run" / "checkpoint.safetensors")
     assert state["tutor"]["done"] == 2
 
