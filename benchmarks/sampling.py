@@ -50,9 +50,8 @@ def plain(model: SequenceModel, n: int, batch: int, longest: int = 128) -> list[
         ended = torch.zeros(rows, dtype=torch.bool)
         state, written = None, []
         for _ in range(longest):
-            hidden, state = model.lstm(model.embedding(ids), state)
-            logits = model.head(hidden[:, -1])
-            ids = torch.multinomial(torch.softmax(logits, -1), 1)
+            logits, state = model(ids, state)
+            ids = torch.multinomial(torch.softmax(logits[:, -1], -1), 1)
             ids[ended] = PAD
             written.append(ids)
             ended |= ids[:, 0] == EOS

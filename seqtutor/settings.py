@@ -129,16 +129,11 @@ class TuneConfig:
         return float(self.cooling ** max(0.0, 1 - done / (_COOLED * self.steps)))
 
     def pace(self, done: int) -> float:
-        """Of a learning rate after ``done`` steps: :func:`falling` from 1 to 0 over the run."""
-        return falling(done / self.steps)
+        """Of a learning rate after ``done`` steps: from 1 to 0 by a cosine."""
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, done / self.steps)))
 
     def mixing(self, done: int) -> float:
         """λ after ``done`` steps, as the losses take it; 0 for targets of ``n_step``. With a low λ the critic's errors
         are part of what is learnt, with a high one chance is; a λ that rises to 1 ends exact."""
         last = self.lam if self.lam_end is None else self.lam_end
         return self.lam + (last - self.lam) * min(1.0, done / self.steps)
-
-
-def falling(share: float) -> float:
-    """From 1 to 0 by a cosine as ``share`` goes from 0 to 1."""
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
